@@ -1,0 +1,61 @@
+# The front door: every target installs what it needs (Debian's packages), configures, builds, and runs.
+
+JOBS ?= $(shell nproc)
+CTEST := ctest --output-on-failure --no-tests=error -j$(JOBS)
+BUILD := tools/build.sh
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-all demo build test test-all test-slow test-dev test-tsan test-headers bench format check-format tidy clean
+
+help:
+	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory"
+	@echo "make test       unit tests, gradient checks and the installed package, in the release build"
+	@echo "make test-all   all that, the slow tests, the sanitizer builds, and the checks of form"
+	@echo "make build      the release build, in build/release"
+	@echo "make bench      the micro-benchmarks"
+	@echo "make format     format all sources        make tidy    clang-tidy on all sources"
+	@echo "make setup      install missing packages  make clean   remove all builds"
+
+setup:
+	@tools/setup.sh
+
+setup-all:
+	@tools/setup.sh clang-format clang-tidy
+
+demo: setup
+	@$(BUILD) release reprise_cli
+	@tools/demo.sh build/release/bin/reprise
+
+build: setup
+	@$(BUILD) release
+
+test: build
+	@$(CTEST) --test-dir build/release -L 'unit|gradcheck|install' --output-junit $(CURDIR)/build/results/release.xml
+
+test-slow: build
+	@$(CTEST) --test-dir build/release -L slow --output-junit $(CURDIR)/build/results/slow.xml
+
+test-dev test-tsan: test-%: setup
+	@$(BUILD) $*
+	@$(CTEST) --test-dir build/$* -L 'unit|gradcheck' --output-junit $(CURDIR)/build/results/$*.xml
+
+test-headers: build
+	@$(BUILD) release all_verify_interface_header_sets
+
+test-all: test test-slow test-dev test-tsan test-headers check-format tidy
+
+bench: build
+	@tools/bench.sh build/release/bin
+
+format: setup-all
+	@tools/format.sh
+
+check-format: setup-all
+	@tools/format.sh --check
+
+tidy: setup-all build
+	@tools/tidy.sh build/release
+
+clean:
+	@rm -rf build

@@ -1,0 +1,97 @@
+// A segment of the tape: what belongs to it, what it reads from outside, and whether its memory is there.
+#pragma once
+
+#include <cstdint>
+#include <unordered_set>
+#include <vector>
+
+#include "reprise/checkpoint.h"
+#include "reprise/context.h"
+
+namespace reprise::checkpoint {
+
+class SegmentRegion final : public Region {
+ public:
+  SegmentRegion(std::shared_ptr<SegmentRegion> parent, MemoryTag* tag, const SegmentOptions& options);
+  ~SegmentRegion() override;
+
+  void recorded(Node& node) override;
+  void erased(Node& node) noexcept override;
+  void prepare(Node& node) override;
+  void played(Node& node, bool retained) override;
+
+  /// Frees what the segment can compute again, nested segments included. Needs no memory beyond small lists.
+  void drop();
+
+  /// The least memory, in bytes above what is live when this is called, that playing the segment backward will take even if
+  /// it is dropped now: to keep it costs nothing as long as no more than that is live.
+  std::int64_t backward_bytes() const;
+
+  SegmentRegion* parent() const { return parent_.get(); }
+  const SegmentOptions& options() const { return options_; }
+  MemoryTag* tag() const { return tag_; }
+  bool is_inside(const SegmentRegion& other) const;
+
+ private:
+  /// Something that the segment holds directly, in order: a node or a nested segment. Both null: it is gone.
+  struct Item {
+    Node* node = nullptr;
+    SegmentRegion* nested = nullptr;
+  };
+
+  template <class F>
+  void for_each_node(F&& f) const;
+  template <class F>
+  void for_each_node_backward(F&& f) const;
+
+  bool owns(const Value& value) const;
+  bool will_play(const Node& node) const;
+  bool has_work() const;
+  std::vector<Value*> needed_from_outside();
+  void choose_what_stays(std::uint64_t mark);
+  void release_everything() noexcept;
+  void restore();
+  std::vector<Node*> slice_for_restore(std::uint64_t mark);
+  void run_slice(const std::vector<Node*>& slice, std::uint64_t mark);
+  void take_holds();
+
+  void hold_inputs();
+  void release_inputs() noexcept;
+  void forget_inputs() noexcept;
+
+  std::shared_ptr<SegmentRegion> parent_;
+  MemoryTag* tag_;
+  SegmentOptions options_;
+  std::size_t index_in_parent_ = 0;
+  std::vector<Item> items_;
+  // What the segment reads from outside (or keeps of its own, since it cannot be computed again). The records stay as long as
+  // the segment; the memory while `holds_inputs_`.
+  std::unordered_set<Value*> inputs_;
+  bool holds_inputs_ = true;
+  bool dropped_ = false;
+  std::int64_t unplayed_ = 0;  // nodes that were restored for the backward under way and have not run
+};
+
+/// Closed segments whose memory is kept because they may be the last before the loss.
+class SpareSegments final : public Spare {
+ public:
+  void before_allocation(std::size_t bytes) override;
+  /// Keeps `segment` for now.
+  void add(SegmentRegion& segment);
+  /// Drops the kept segments directly inside `parent` (null: outermost), since another one follows them.
+  void drop_siblings(const SegmentRegion* parent);
+  /// Forgets the segment, without dropping it.
+  void remove(const SegmentRegion& segment) noexcept;
+
+ private:
+  struct Entry {
+    SegmentRegion* segment;
+    std::int64_t bound_bytes;  // live bytes up to which keeping it costs no peak
+  };
+  void drop(std::size_t i);
+  std::vector<Entry> entries_;
+};
+
+SpareSegments& spare_segments();
+
+}  // namespace reprise::checkpoint

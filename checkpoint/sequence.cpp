@@ -1,0 +1,88 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+#include "reprise/checkpoint.h"
+#include "reprise/error.h"
+
+namespace reprise::checkpoint {
+namespace {
+
+std::string segment_name(std::int64_t first, std::int64_t last) {
+  return last - first == 1 ? fmt::format("block {}", first) : fmt::format("blocks {}-{}", first, last - 1);
+}
+
+/// Halves [first, last) down to single blocks; each half is a segment.
+void run_halves(std::int64_t first, std::int64_t last, detail::Body body, void* context) {
+  if (last - first == 1) {
+    body(context, first, last);
+    return;
+  }
+  const std::int64_t middle = first + (last - first + 1) / 2;
+  for (const auto& [from, to] : {std::pair{first, middle}, std::pair{middle, last}}) {
+    const Segment scope(segment_name(from, to));
+    run_halves(from, to, body, context);
+  }
+}
+
+}  // namespace
+
+Setting parse_setting(std::string_view text) {
+  if (text == "none") return {.strategy = Strategy::none};
+  if (text == "blocks") return {.strategy = Strategy::blocks};
+  if (text == "sqrt") return {.strategy = Strategy::sqrt};
+  if (text == "nested") return {.strategy = Strategy::nested};
+  if (text == "cheap") return {.strategy = Strategy::cheap};
+  constexpr std::string_view kEvery = "every:";
+  if (text.starts_with(kEvery)) {
+    const std::string_view digits = text.substr(kEvery.size());
+    int k = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), k);
+    if (error == std::errc() && end == digits.data() + digits.size() && k >= 1) return {.strategy = Strategy::every, .every = k};
+  }
+  throw ValueError(fmt::format("[segments] '{}' is not a setting; give none, blocks, every:K with K >= 1, sqrt, nested or cheap", text));
+}
+
+std::string to_string(const Setting& setting) {
+  switch (setting.strategy) {
+    case Strategy::none: return "none";
+    case Strategy::blocks: return "blocks";
+    case Strategy::every: return fmt::format("every:{}", setting.every);
+    case Strategy::sqrt: return "sqrt";
+    case Strategy::nested: return "nested";
+    case Strategy::cheap: return "cheap";
+  }
+  return "?";
+}
+
+std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n) {
+  switch (setting.strategy) {
+    case Strategy::none: return n;
+    case Strategy::every: return setting.every;
+    case Strategy::sqrt: return static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(n))));
+    default: return 1;
+  }
+}
+
+void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, void* context) {
+  if (n <= 0) return;
+  if (setting.strategy == Strategy::none) {
+    body(context, 0, n);
+    return;
+  }
+  if (setting.strategy == Strategy::nested) {
+    run_halves(0, n, body, context);
+    return;
+  }
+  const std::int64_t size = blocks_per_segment(setting, n);
+  const SegmentOptions options{.drop = setting.strategy == Strategy::cheap ? Drop::cheap : Drop::everything};
+  for (std::int64_t first = 0; first < n; first += size) {
+    const std::int64_t last = std::min(n, first + size);
+    const Segment scope(segment_name(first, last), options);
+    body(context, first, last);
+  }
+}
+
+}  // namespace reprise::checkpoint

@@ -1,0 +1,444 @@
+// Playing the tape backward: which nodes, in which order, and where each gradient goes.
+#include <fmt/format.h>
+
+#include "node_lifetime.h"
+#include "owned_values.h"
+#include "reprise/context.h"
+#include "reprise/kernels/elementwise.h"
+#include "run_forward.h"
+
+namespace reprise {
+namespace {
+
+using detail::InlineVector;
+using detail::OwnedValues;
+using Slot = GradSlots::Slot;
+
+/// A dense gradient buffer in the memory order of `value`.
+Tensor make_gradient(const Value& value) {
+  Spec spec = value.spec;
+  Tensor gradient = Tensor::share(make_leaf(spec));
+  gradient.value()->storage = allocate_storage(spec.device, spec.bytes(), Category::gradients);
+  return gradient;
+}
+
+bool is_dense_like(const Value& gradient, const Value& value) {
+  if (gradient.spec.dtype != value.spec.dtype || !(gradient.spec.shape == value.spec.shape)) return false;
+  const kernels::View view = view_of(gradient);
+  return value.spec.channels_last ? view.is_channels_last() : view.is_contiguous();
+}
+
+/// True when the caller's handle is the only way to this memory.
+bool is_exclusive(const Value& value) {
+  return value.users.load(std::memory_order_acquire) == 1 && value.keepers.load(std::memory_order_acquire) == 1 &&
+         value.storage->refs.load(std::memory_order_acquire) == 1;
+}
+
+Tensor dense_copy(const Value& gradient, const Value& like) {
+  Tensor copy = make_gradient(like);
+  kernels::copy({}, view_of(gradient), {view_of(*copy.value()), kernels::Write::overwrite});
+  return copy;
+}
+
+/// Makes a pending gradient safe to add to: dense in the order of `like`, and seen by nobody else.
+void make_addable(Value*& pending, const Value& like) {
+  if (is_exclusive(*pending) && is_dense_like(*pending, like)) return;
+  Tensor copy = dense_copy(*pending, like);
+  drop_user(pending);
+  pending = copy.value();
+  add_user(pending);
+}
+
+void set_gradient(Value& value, Tensor gradient) {
+  if (value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
+  if (!gradient.defined()) return;
+  value.gradient = gradient.value();
+  add_user(value.gradient);
+}
+
+void check_gradient(const Tensor& gradient, const Value& value, const char* what) {
+  if (gradient.shape() == value.spec.shape && gradient.dtype() == value.spec.dtype) return;
+  throw ShapeError(fmt::format("[backward] {} is {} {}, but the tensor is {} {}", what, name_of(gradient.dtype()),
+                               to_string(gradient.shape()), name_of(value.spec.dtype), to_string(value.spec.shape)));
+}
+
+Tensor run_hooks(const Value& value, Tensor gradient) {
+  if (value.extras == nullptr) return gradient;
+  for (const auto& hook : value.extras->hooks) {
+    Tensor replaced = hook(gradient);
+    if (!replaced.defined()) continue;
+    check_gradient(replaced, value, "what a hook returned");
+    gradient = std::move(replaced);
+  }
+  return gradient;
+}
+
+bool has_hooks(const Value& value) { return value.extras != nullptr && !value.extras->hooks.empty(); }
+
+/// One call of backward.
+class Player {
+ public:
+  explicit Player(BackwardOptions options) : options_(options), ctx_(context()), pass_(++ctx_.tape->passes) {}
+  Player(const Player&) = delete;
+  Player& operator=(const Player&) = delete;
+  ~Player();
+
+  void want_only(std::span<const Tensor> inputs);
+  void seed(std::span<const Tensor> outputs, std::span<const Tensor> gradients);
+  void play();
+  std::vector<Tensor> take_wanted();
+
+ private:
+  struct Leaf {
+    Value* value;
+    bool fresh;  // had no gradient before this call
+    Value* stash = nullptr;  // contributions that wait for the hooks; owned as a user
+    Tensor set_aside;  // the gradient that it had, when the call is for chosen inputs
+  };
+
+  void mark();
+  void keep_useful();
+  bool wants(const Value& value) const;
+  void run(Node& node);
+  void run_operation(Node& node, OwnedValues& dy);
+  bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
+  Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy, OwnedValues& fresh);
+  void add_gradient(Value& value, Tensor gradient);
+  void accumulate_leaf(Value& value, Tensor gradient);
+  void prepare_leaf(Value& value);
+  void finish_leaves();
+
+  BackwardOptions options_;
+  Context& ctx_;
+  std::uint64_t pass_;
+  bool chosen_only_ = false;
+  bool done_ = false;
+  std::vector<Node*> nodes_;  // newest first
+  std::vector<Tensor> roots_;
+  std::vector<Leaf> leaves_;
+  std::vector<Tensor> wanted_;
+  std::vector<Tensor> wanted_gradients_;
+};
+
+Player::~Player() {
+  for (Node* node : nodes_) {
+    if (!done_) {
+      for (std::uint32_t i = 0; i < node->n_outputs; ++i) set_gradient(*node->outputs[i], {});
+    }
+    if (node->played) detail::forget_inputs(*node);
+  }
+  for (Node* node : nodes_) detail::drop_node_ref(*node);
+  for (Leaf& leaf : leaves_) {
+    Value& value = *leaf.value;
+    if (leaf.stash != nullptr) drop_user(leaf.stash);
+    if (chosen_only_) set_gradient(value, std::move(leaf.set_aside));
+    else if (!done_ && leaf.fresh) set_gradient(value, {});
+    else if (!done_) {
+      if (value.extras == nullptr) value.extras = std::make_unique<ValueExtras>();
+      value.extras->gradient_incomplete = true;
+    }
+    drop_ref(&value);
+  }
+}
+
+void Player::want_only(std::span<const Tensor> inputs) {
+  chosen_only_ = true;
+  for (const Tensor& input : inputs) {
+    if (!input.requires_grad()) {
+      throw TapeError(fmt::format("[gradients] {} wants no gradient; call set_requires_grad(true) before the forward",
+                                  describe(*input.value())));
+    }
+    input.value()->wanted_pass = pass_;
+    wanted_.push_back(input);
+    if (input.is_leaf()) prepare_leaf(*input.value());
+  }
+  wanted_gradients_.resize(inputs.size());
+}
+
+void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradients) {
+  if (!gradients.empty() && gradients.size() != outputs.size()) {
+    throw ShapeError(fmt::format("[backward] {} gradients for {} outputs", gradients.size(), outputs.size()));
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    Value& value = *outputs[i].value();
+    if (!outputs[i].requires_grad()) {
+      throw TapeError(fmt::format("[backward] {} does not lead back to anything that wants a gradient; was it computed under "
+                                  "NoGrad, or from leaves without set_requires_grad(true)?", describe(value)));
+    }
+    if (value.producer != nullptr && value.producer->tape != ctx_.tape) {
+      throw TapeError(fmt::format("[backward] {} was recorded on another thread's tape", describe(value)));
+    }
+    Tensor gradient = gradients.empty() ? Tensor() : gradients[i];
+    if (gradient.defined()) {
+      check_gradient(gradient, value, "the gradient given");
+    } else if (value.spec.shape.numel() != 1) {
+      throw ShapeError(fmt::format("[backward] {} is not a scalar; give its gradient", describe(value)));
+    } else {
+      gradient = make_gradient(value);
+      kernels::fill({}, 1.0, view_of(*gradient.value()));
+    }
+    roots_.push_back(outputs[i]);
+    roots_.push_back(std::move(gradient));
+  }
+  mark();
+  if (chosen_only_) keep_useful();
+  for (std::size_t i = 0; i < roots_.size(); i += 2) add_gradient(*roots_[i].value(), roots_[i + 1]);
+  roots_.clear();
+}
+
+/// Collects the nodes that lead to the outputs, newest first. Inputs are always older than the node that reads them, so one walk
+/// along the tape is enough.
+void Player::mark() {
+  std::int64_t outstanding = 0;
+  Node* newest = nullptr;
+  const auto reach = [&](const Value& value) {
+    Node* node = value.producer;
+    if (node == nullptr || node->pass == pass_) return;
+    if (node->tape != ctx_.tape) {
+      throw TapeError(fmt::format("[backward] {} was recorded on another thread's tape", describe(value)));
+    }
+    if (node->played) {
+      throw TapeError(fmt::format("[backward] the tape through {} was already played and freed; keep it with "
+                                  "backward({{.retain_tape = true}}) or run the forward again", describe(value)));
+    }
+    node->pass = pass_;
+    ++outstanding;
+    if (newest == nullptr || node->sequence > newest->sequence) newest = node;
+  };
+  for (std::size_t i = 0; i < roots_.size(); i += 2) reach(*roots_[i].value());
+  for (Node* node = newest; outstanding > 0; node = node->older) {
+    if (node->pass != pass_) continue;
+    --outstanding;
+    nodes_.push_back(node);
+    node->live_outputs.fetch_add(1, std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < node->n_inputs; ++i) {
+      if (node->needs >> i & 1u) reach(*node->inputs[i]);
+    }
+  }
+}
+
+/// Of the marked nodes, only those that lead to a chosen input stay marked.
+void Player::keep_useful() {
+  for (auto it = nodes_.rbegin(); it != nodes_.rend(); ++it) {
+    Node& node = **it;
+    bool useful = false;
+    for (std::uint32_t i = 0; i < node.n_inputs; ++i) useful |= (node.needs >> i & 1u) && wants(*node.inputs[i]);
+    for (std::uint32_t i = 0; i < node.n_outputs; ++i) useful |= node.outputs[i]->wanted_pass == pass_;
+    if (!useful) node.pass = 0;
+  }
+}
+
+bool Player::wants(const Value& value) const {
+  if (!chosen_only_) return true;
+  return value.wanted_pass == pass_ || (value.producer != nullptr && value.producer->pass == pass_);
+}
+
+void Player::prepare_leaf(Value& value) {
+  if (value.leaf_pass == pass_) return;
+  leaves_.push_back({&value, value.gradient == nullptr, nullptr, {}});
+  value.leaf_pass = pass_;
+  add_ref(&value);
+  if (chosen_only_ && value.gradient != nullptr) {
+    leaves_.back().set_aside = Tensor::share(value.gradient);
+    set_gradient(value, {});
+  }
+}
+
+void Player::play() {
+  for (Node* node : nodes_) {
+    if (node->pass == pass_) run(*node);
+  }
+  finish_leaves();
+  done_ = true;
+}
+
+void Player::finish_leaves() {
+  for (Leaf& leaf : leaves_) {
+    if (leaf.stash == nullptr) continue;
+    accumulate_leaf(*leaf.value, run_hooks(*leaf.value, Tensor::adopt(std::exchange(leaf.stash, nullptr))));
+  }
+}
+
+/// Adds to what a leaf has; what it has must be its own memory, since the user may change it.
+void Player::accumulate_leaf(Value& value, Tensor gradient) {
+  if (value.gradient == nullptr) {
+    const bool take = is_exclusive(*gradient.value()) && is_dense_like(*gradient.value(), value);
+    set_gradient(value, take ? std::move(gradient) : dense_copy(*gradient.value(), value));
+  } else {
+    kernels::copy({}, view_of(*gradient.value()), {view_of(*value.gradient), kernels::Write::accumulate});
+    value.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+/// Adds to a pending gradient, which is copied first when others see the same memory.
+void add_pending(Value*& pending, const Value& like, Tensor gradient) {
+  if (pending == nullptr) {
+    pending = gradient.value();
+    add_user(pending);
+    return;
+  }
+  make_addable(pending, like);
+  kernels::copy({}, view_of(*gradient.value()), {view_of(*pending), kernels::Write::accumulate});
+}
+
+void Player::add_gradient(Value& value, Tensor gradient) {
+  if (value.producer != nullptr) {
+    add_pending(value.gradient, value, std::move(gradient));
+    return;
+  }
+  prepare_leaf(value);
+  if (!has_hooks(value)) {
+    accumulate_leaf(value, std::move(gradient));
+    return;
+  }
+  for (Leaf& leaf : leaves_) {
+    if (leaf.value == &value) add_pending(leaf.stash, value, std::move(gradient));
+  }
+}
+
+std::vector<Tensor> Player::take_wanted() {
+  for (std::size_t i = 0; i < wanted_.size(); ++i) {
+    Value& value = *wanted_[i].value();
+    if (value.producer == nullptr && value.gradient != nullptr) wanted_gradients_[i] = Tensor::share(value.gradient);
+  }
+  return std::move(wanted_gradients_);
+}
+
+void Player::run(Node& node) {
+  OwnedValues dy(node.n_outputs);
+  bool any = false;
+  for (std::uint32_t i = 0; i < node.n_visible(); ++i) {
+    Value& output = *node.outputs[i];
+    dy.adopt(i, std::exchange(output.gradient, nullptr));
+    if (dy[i] == nullptr) continue;
+    any = true;
+    if (has_hooks(output)) {
+      Tensor replaced = run_hooks(output, Tensor::share(dy[i]));
+      add_user(replaced.value());
+      dy.adopt(i, replaced.value());
+    }
+    if (output.wanted_pass == pass_) {
+      for (std::size_t k = 0; k < wanted_.size(); ++k) {
+        if (wanted_[k].value() == &output) wanted_gradients_[k] = Tensor::share(dy[i]);
+      }
+    }
+  }
+  if (any) {
+    if (node.region != nullptr) node.region->prepare(node);
+    check_versions(node, true);
+    run_operation(node, dy);
+    ++ctx_.counters.backward_nodes;
+  }
+  if (!options_.retain_tape) {
+    release_saved(node);
+    node.played = true;
+  }
+  if (node.region != nullptr) node.region->played(node, options_.retain_tape);
+}
+
+/// Hands the output's gradient on as the input's, without a kernel, where that is what the operation's derivative is.
+bool Player::share_gradient(Node& node, std::uint32_t i, Tensor dy) {
+  const OpTable& table = *node.table;
+  Value& input = *node.inputs[i];
+  const Value& output = *node.outputs[0];
+  if ((table.passes_gradient >> i & 1u) && input.spec.shape == output.spec.shape && input.spec.dtype == output.spec.dtype) {
+    add_gradient(input, std::move(dy));
+    return true;
+  }
+  if (table.view_gradient == nullptr || i != 0) return false;
+  Strides strides{};
+  if (!table.view_gradient(node.op, input.spec, output.spec, dy.value()->strides, strides)) return false;
+  Tensor view = Tensor::share(make_leaf(input.spec));
+  view.value()->strides = strides;
+  view.value()->offset = dy.value()->offset;
+  retain(dy.value()->storage);
+  view.value()->storage = dy.value()->storage;
+  add_gradient(input, std::move(view));
+  return true;
+}
+
+/// Memory for the gradient of input i: what is there already, to be added to, or new (then `fresh` owns it).
+Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy, OwnedValues& fresh) {
+  Value& input = *node.inputs[i];
+  bool twice = false;
+  for (std::uint32_t j = 0; j < i; ++j) twice |= earlier[j].gradient != nullptr && node.inputs[j] == &input;
+  if (!twice && input.gradient != nullptr && !(input.producer == nullptr && has_hooks(input))) {
+    if (input.producer == nullptr) {
+      prepare_leaf(input);
+      if (input.gradient != nullptr && is_dense_like(*input.gradient, input)) {
+        input.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
+        return {input.gradient, kernels::Write::accumulate};
+      }
+    } else {
+      make_addable(input.gradient, input);
+      return {input.gradient, kernels::Write::accumulate};
+    }
+  }
+  if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) && is_dense_like(*dy[0], input)) {
+    add_user(dy[0]);
+    fresh.adopt(i, dy[0]);
+  } else {
+    Tensor gradient = make_gradient(input);
+    add_user(gradient.value());
+    fresh.adopt(i, gradient.value());
+  }
+  return {fresh[i], kernels::Write::overwrite};
+}
+
+void Player::run_operation(Node& node, OwnedValues& dy) {
+  InlineVector<Slot, 4> slots(node.n_inputs);
+  OwnedValues fresh(node.n_inputs);
+  bool any = false;
+  for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+    if (!(node.needs >> i & 1u) || !wants(*node.inputs[i])) continue;
+    if (dy[0] != nullptr && share_gradient(node, i, Tensor::share(dy[0]))) continue;
+    slots[i] = make_slot(node, i, std::span<const Slot>(slots.data(), i), dy, fresh);
+    any = true;
+  }
+  if (!any) return;
+  const Exec exec(node.device(), node.key);
+  node.table->backward(node.op, exec, Saved(node), OutGrads(dy.span().data(), dy.size()),
+                       GradSlots(slots.data(), slots.size()));
+  if (fresh[0] != nullptr && fresh[0] == dy[0]) dy.adopt(0, nullptr);
+  for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+    if (ctx_.anomaly && slots[i].gradient != nullptr) [[unlikely]] {
+      detail::check_nan(*node.table, "backward", "the gradient of input", i, *slots[i].gradient, {node.inputs, node.n_inputs});
+    }
+    if (fresh[i] != nullptr) add_gradient(*node.inputs[i], Tensor::adopt(fresh.take(i)));
+  }
+}
+
+/// Marks the thread as playing: a backward inside a hook would overwrite the marks of the one that called the hook.
+class Playing {
+ public:
+  Playing(Context& ctx, BackwardOptions options) : ctx_(ctx) {
+    if (std::exchange(ctx_.playing, true)) throw TapeError("[backward] called inside a gradient hook; call it after the backward");
+    ctx_.retaining = options.retain_tape;
+  }
+  ~Playing() { ctx_.playing = false; }
+  Playing(const Playing&) = delete;
+  Playing& operator=(const Playing&) = delete;
+
+ private:
+  Context& ctx_;
+};
+
+}  // namespace
+
+void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients, BackwardOptions options) {
+  const Playing playing(context(), options);
+  Player player(options);
+  player.seed(outputs, gradients);
+  player.play();
+}
+
+std::vector<Tensor> gradients(const Tensor& output, std::span<const Tensor> inputs, BackwardOptions options) {
+  const Playing playing(context(), options);
+  Player player(options);
+  player.want_only(inputs);
+  player.seed({&output, 1}, {});
+  player.play();
+  return player.take_wanted();
+}
+
+}  // namespace reprise

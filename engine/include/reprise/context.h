@@ -1,0 +1,38 @@
+// The state of the engine on one thread.
+#pragma once
+
+#include <memory>
+
+#include "reprise/node.h"
+#include "reprise/random.h"
+#include "reprise/tape.h"
+
+namespace reprise {
+
+/// Asked before the engine takes memory: a region that is kept only as long as that costs no peak may let go.
+class Spare {
+ public:
+  virtual ~Spare() = default;
+  /// `bytes` more are about to be taken for tensors of the tape.
+  virtual void before_allocation(std::size_t bytes) = 0;
+};
+
+struct Context {
+  bool grad_enabled = true;
+  bool anomaly = false;
+  bool playing = false;    // inside a backward
+  bool retaining = false;  // which keeps the tape
+  Tape* tape = nullptr;
+  std::shared_ptr<Region> region;  // the innermost open one
+  Spare* spare = nullptr;
+  MemoryTag* tag = nullptr;  // the segment that new memory is booked under
+  Generator generator;
+  TapeCounters counters;
+
+  Context();
+  ~Context();
+};
+
+Context& context();
+
+}  // namespace reprise

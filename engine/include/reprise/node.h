@@ -1,0 +1,99 @@
+// One recorded operation, and the seam through which regions of the tape may free and restore what nodes have saved.
+#pragma once
+
+#include <memory>
+
+#include "reprise/operation.h"
+
+namespace reprise {
+
+struct Node;
+struct Tape;
+
+/// A contiguous stretch of the tape whose owner may drop the memory of recorded values and bring it back. The tape calls it;
+/// checkpoint::Segment is one.
+class Region : public std::enable_shared_from_this<Region> {
+ public:
+  Region() = default;
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+  virtual ~Region() = default;
+  /// `node` was recorded while this region was open (the innermost one).
+  virtual void recorded(Node& node) = 0;
+  /// `node` is about to be destroyed.
+  virtual void erased(Node& node) noexcept = 0;
+  /// Backward is about to run `node`: bring back and hold what it saves, if that was dropped, and drop nothing of it from now on.
+  virtual void prepare(Node& node) = 0;
+  /// Backward has run `node`; with `retained` the tape will be played again.
+  virtual void played(Node& node, bool retained) = 0;
+};
+
+/// One recorded operation. It owns its outputs and lives as long as any of them is referred to. Allocated in one piece with
+/// its operation, input pointers and outputs.
+struct Node {
+  const OpTable* table = nullptr;
+  void* op = nullptr;
+  Value** inputs = nullptr;
+  std::uint32_t* versions = nullptr;  // of the inputs when they were read
+  Value** outputs = nullptr;
+  std::uint32_t n_inputs = 0;
+  std::uint32_t n_outputs = 0;  // auxiliaries included, last
+  std::size_t bytes = 0;        // of this record
+
+  Tape* tape = nullptr;
+  Node* older = nullptr;
+  Node* newer = nullptr;
+  Node* grave = nullptr;  // the next of those waiting to be destroyed
+  std::uint64_t sequence = 0;
+  std::shared_ptr<Region> region;
+  std::size_t region_index = 0;
+
+  GradMask needs = 0;  // inputs that want a gradient
+  Saves saves;
+  kernels::RandomKey key;
+  std::uint64_t pass = 0;      // the backward call that marked this node
+  std::atomic<std::int32_t> live_outputs{0};
+  bool holds_saved = false;    // keeps the memory of what it saves
+  bool played = false;         // backward has run it and freed what it saved
+
+  std::uint32_t n_visible() const { return n_outputs - static_cast<std::uint32_t>(table->auxiliaries); }
+  Device device() const { return outputs[0]->spec.device; }
+};
+
+/// The ordered list of a thread's nodes.
+struct Tape {
+  std::atomic<std::int64_t> refs{1};  // nodes, and the thread
+  Node* newest = nullptr;
+  std::uint64_t next_sequence = 1;
+  std::uint64_t passes = 0;
+  std::int64_t nodes = 0;
+};
+
+// What regions do with nodes.
+
+/// Takes and gives back the node's hold on what it saves.
+void hold_saved(Node& node);
+void release_saved(Node& node) noexcept;
+
+/// Calls f(Value&) for every value that the node saves.
+template <class F>
+void for_each_saved(Node& node, F&& f) {
+  for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+    if (i < kMaxInputs && (node.saves.inputs >> i & 1u)) f(*node.inputs[i]);
+  }
+  for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
+    if (i < kMaxInputs && (node.saves.outputs >> i & 1u)) f(*node.outputs[i]);
+  }
+}
+
+/// Throws TapeError naming the value when an input's memory changed since `node` read it (`saved_only`: of those saved).
+void check_versions(const Node& node, bool saved_only);
+
+/// Runs the node's forward again. Outputs without memory get some under `category`; those that exist are left as they are.
+/// Returns the bytes that were filled again. The caller decides who keeps the outputs before they are needed.
+void replay(Node& node, Category category);
+
+/// Frees the memory of a value that nobody keeps.
+void drop_unkept(Value& value) noexcept;
+
+}  // namespace reprise

@@ -1,0 +1,267 @@
+// What an operation is: a plain value with a fixed contract, erased into a table of functions in one place, recorded by
+// one function, `apply`.
+//
+//   struct Softmax {
+//     static constexpr std::string_view name = "softmax";
+//     Saves saves(GradMask needs) const;                     // what backward reads
+//     Specs infer(SpecSpan in) const;                        // what comes out; throws ShapeError, TypeError
+//     void forward(const Exec&, Inputs, Outputs) const;      // pure: fills outputs that already exist
+//     void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;  // each slot: skip, write or add
+//     bool operator==(const Softmax&) const = default;
+//   };
+//
+// An operation without `backward` and `saves` gives no gradients. Optional members:
+//   static constexpr int auxiliaries = n;          the last n outputs are the engine's own: only backward sees them
+//   static constexpr bool random = true;           `exec.key()` is this node's own random key
+//   static constexpr bool replayable = false;      its outputs are kept, never computed again
+//   static constexpr bool cheap = true;            worth computing again even where time is dear (see checkpoint)
+//   static constexpr bool gradient_in_place = true;  slot 0 may be the memory of output gradient 0
+//   static constexpr GradMask passes_gradient = m; inputs of the output's sizes whose gradient is the output's, as it is
+//   static constexpr GradMask differentiable = m;  outputs that carry gradients (floating ones, when left out)
+//   static constexpr GradMask gradient_inputs = m; inputs that can get a gradient; others must not want one
+//   int reuses(int output) const;                  the input whose memory that output may take over, or -1
+//   void view(const Spec& in, const Strides&, int output, Strides& strides, std::int64_t& offset) const;
+//                                                  outputs share the memory of input 0; forward is not called
+//   bool view_gradient(const Spec& in, const Spec& out, const Strides& dy, Strides& dx) const;
+//                                                  the input's gradient as a view of the output's; false: call backward
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <new>
+#include <string_view>
+#include <type_traits>
+
+#include "reprise/detail/inline_vector.h"
+#include "reprise/error.h"
+#include "reprise/tensor.h"
+
+namespace reprise {
+
+/// Bit i stands for input (or output) i.
+using GradMask = std::uint64_t;
+inline constexpr int kMaxInputs = 64;
+
+using Strides = std::array<std::int64_t, kMaxRank>;
+using Specs = detail::InlineVector<Spec, 3>;
+
+/// What backward reads: bits of inputs and outputs (auxiliaries are outputs).
+struct Saves {
+  GradMask inputs = 0;
+  GradMask outputs = 0;
+  bool operator==(const Saves&) const = default;
+};
+
+/// Specs of the inputs of an operation.
+class SpecSpan {
+ public:
+  SpecSpan(Value* const* values, std::size_t size) : values_(values), size_(size) {}
+  std::size_t size() const { return size_; }
+  const Spec& operator[](std::size_t i) const { return values_[i]->spec; }
+
+ private:
+  Value* const* values_;
+  std::size_t size_;
+};
+
+/// Input values of a forward.
+class Inputs {
+ public:
+  Inputs(Value* const* values, std::size_t size) : values_(values), size_(size) {}
+  std::size_t size() const { return size_; }
+  kernels::ConstView operator[](std::size_t i) const { return view_of(*values_[i]); }
+  const Spec& spec(std::size_t i) const { return values_[i]->spec; }
+
+ private:
+  Value* const* values_;
+  std::size_t size_;
+};
+
+/// Output values of a forward, auxiliaries last; a null view is an output that nobody needs.
+class Outputs {
+ public:
+  Outputs(Value* const* values, std::size_t size) : values_(values), size_(size) {}
+  std::size_t size() const { return size_; }
+  kernels::View operator[](std::size_t i) const { return view_of(*values_[i]); }
+
+ private:
+  Value* const* values_;
+  std::size_t size_;
+};
+
+/// What an operation may ask of the engine while it runs.
+class Exec {
+ public:
+  Exec(Device device, kernels::RandomKey key) : device_(device), key_(key) {}
+  Exec(const Exec&) = delete;
+  Exec& operator=(const Exec&) = delete;
+  ~Exec();
+
+  kernels::Queue queue() const { return {device_.kind, nullptr}; }
+  Device device() const { return device_; }
+  kernels::RandomKey key() const { return key_; }
+  /// Scratch that lives until the operation returns. Throws OutOfMemory.
+  kernels::Workspace scratch(std::size_t bytes) const;
+  /// A dense tensor in scratch.
+  kernels::View temporary(DType dtype, const Shape& shape, bool channels_last = false) const;
+  /// `view` itself when it is row-major without gaps, else a copy in scratch.
+  kernels::ConstView contiguous(const kernels::ConstView& view) const;
+  /// `view` itself when its memory order is channels-last, else a copy in scratch.
+  kernels::ConstView channels_last(const kernels::ConstView& view) const;
+  /// `view` itself when its layout is `like`'s, else a copy in scratch that is.
+  kernels::ConstView laid_out_as(const kernels::ConstView& view, const kernels::Layout& like) const;
+
+ private:
+  Device device_;
+  kernels::RandomKey key_;
+  mutable detail::InlineVector<Block*, 4> blocks_;
+};
+
+/// What a node's backward reads. Asking for a value that `saves` did not declare throws std::logic_error.
+class Saved {
+ public:
+  explicit Saved(const Node& node) : node_(node) {}
+  kernels::ConstView input(std::size_t i) const;
+  kernels::ConstView output(std::size_t i) const;
+  const Spec& input_spec(std::size_t i) const;
+  const Spec& output_spec(std::size_t i) const;
+  std::size_t inputs() const;
+
+ private:
+  const Node& node_;
+};
+
+/// Gradients of the outputs; a null view stands for zeros.
+class OutGrads {
+ public:
+  OutGrads(Value* const* gradients, std::size_t size) : gradients_(gradients), size_(size) {}
+  std::size_t size() const { return size_; }
+  bool has(std::size_t i) const { return i < size_ && gradients_[i] != nullptr; }
+  kernels::ConstView operator[](std::size_t i) const {
+    return has(i) ? kernels::ConstView(view_of(*gradients_[i])) : kernels::ConstView();
+  }
+
+ private:
+  Value* const* gradients_;
+  std::size_t size_;
+};
+
+/// Where gradients of the inputs go: nothing (skip), or memory that is written or added to. Dense, in the order of the input.
+class GradSlots {
+ public:
+  struct Slot {
+    Value* gradient = nullptr;
+    kernels::Write write = kernels::Write::overwrite;
+  };
+  GradSlots(const Slot* slots, std::size_t size) : slots_(slots), size_(size) {}
+  bool wants(std::size_t i) const { return i < size_ && slots_[i].gradient != nullptr; }
+  kernels::Target operator[](std::size_t i) const {
+    return wants(i) ? kernels::Target{view_of(*slots_[i].gradient), slots_[i].write} : kernels::Target{};
+  }
+
+ private:
+  const Slot* slots_;
+  std::size_t size_;
+};
+
+/// An operation, erased: what the tape knows of it.
+struct OpTable {
+  std::string_view name;
+  std::size_t size;
+  void (*move)(void* to, void* from) noexcept;
+  void (*destroy)(void* op) noexcept;  // null when there is nothing to do
+  bool (*equal)(const void* a, const void* b);
+  void (*infer)(const void* op, SpecSpan in, Specs& out);
+  void (*forward)(const void* op, const Exec&, Inputs, Outputs);
+  Saves (*saves)(const void* op, GradMask needs);                                      // null: no gradients
+  void (*backward)(const void* op, const Exec&, const Saved&, OutGrads, GradSlots);    // null: no gradients
+  int (*reuses)(const void* op, int output);                                           // null: none
+  void (*view)(const void* op, const Spec&, const Strides&, int, Strides&, std::int64_t&);  // null: not a view
+  bool (*view_gradient)(const void* op, const Spec&, const Spec&, const Strides&, Strides&);
+  GradMask passes_gradient;
+  GradMask differentiable;
+  GradMask gradient_inputs;
+  int auxiliaries;
+  bool random, replayable, cheap, gradient_in_place;
+};
+
+/// The one place where operations are erased.
+template <class Op>
+const OpTable& op_table() {
+  static_assert(std::is_nothrow_move_constructible_v<Op>);
+  static constexpr OpTable table = [] {
+    OpTable t{};
+    t.name = Op::name;
+    t.size = sizeof(Op);
+    t.move = [](void* to, void* from) noexcept { new (to) Op(std::move(*static_cast<Op*>(from))); };
+    if constexpr (!std::is_trivially_destructible_v<Op>) {
+      t.destroy = [](void* op) noexcept { static_cast<Op*>(op)->~Op(); };
+    }
+    t.equal = [](const void* a, const void* b) { return *static_cast<const Op*>(a) == *static_cast<const Op*>(b); };
+    t.infer = [](const void* op, SpecSpan in, Specs& out) { out = static_cast<const Op*>(op)->infer(in); };
+    if constexpr (requires { &Op::view; }) {
+      t.view = [](const void* op, const Spec& in, const Strides& from, int output, Strides& to, std::int64_t& offset) {
+        static_cast<const Op*>(op)->view(in, from, output, to, offset);
+      };
+    } else {
+      t.forward = [](const void* op, const Exec& exec, Inputs in, Outputs out) {
+        static_cast<const Op*>(op)->forward(exec, in, out);
+      };
+    }
+    if constexpr (requires { &Op::view_gradient; }) {
+      t.view_gradient = [](const void* op, const Spec& in, const Spec& out, const Strides& dy, Strides& dx) {
+        return static_cast<const Op*>(op)->view_gradient(in, out, dy, dx);
+      };
+    }
+    if constexpr (requires { &Op::backward; }) {
+      t.saves = [](const void* op, GradMask needs) { return static_cast<const Op*>(op)->saves(needs); };
+      t.backward = [](const void* op, const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx) {
+        static_cast<const Op*>(op)->backward(exec, saved, dy, dx);
+      };
+    }
+    if constexpr (requires { &Op::reuses; }) {
+      t.reuses = [](const void* op, int output) { return static_cast<const Op*>(op)->reuses(output); };
+    }
+    if constexpr (requires { Op::passes_gradient; }) t.passes_gradient = Op::passes_gradient;
+    t.gradient_inputs = ~GradMask{0};
+    if constexpr (requires { Op::gradient_inputs; }) t.gradient_inputs = Op::gradient_inputs;
+    t.differentiable = ~GradMask{0};
+    if constexpr (requires { Op::differentiable; }) t.differentiable = Op::differentiable;
+    if constexpr (requires { Op::auxiliaries; }) t.auxiliaries = Op::auxiliaries;
+    if constexpr (requires { Op::random; }) t.random = Op::random;
+    t.replayable = true;
+    if constexpr (requires { Op::replayable; }) t.replayable = Op::replayable;
+    if constexpr (requires { Op::cheap; }) t.cheap = Op::cheap;
+    if constexpr (requires { Op::gradient_in_place; }) t.gradient_in_place = Op::gradient_in_place;
+    return t;
+  }();
+  return table;
+}
+
+namespace detail {
+using TensorList = InlineVector<Value*, 4>;
+/// Runs and records one operation; fills `outputs` (visible ones only) with values that the caller must adopt.
+void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList& outputs);
+}  // namespace detail
+
+/// Runs and records an operation with one visible output.
+template <class Op, class... In>
+Tensor apply(Op op, In&&... inputs) {
+  std::array<Tensor, sizeof...(In)> in{Tensor(std::forward<In>(inputs))...};
+  detail::TensorList out;
+  detail::record(op_table<Op>(), &op, in, out);
+  return Tensor::adopt(out[0]);
+}
+
+/// Runs and records an operation with any number of inputs and outputs.
+template <class Op>
+std::vector<Tensor> apply_all(Op op, std::vector<Tensor> inputs) {
+  detail::TensorList out;
+  detail::record(op_table<Op>(), &op, inputs, out);
+  std::vector<Tensor> tensors;
+  tensors.reserve(out.size());
+  for (Value* value : out) tensors.push_back(Tensor::adopt(value));
+  return tensors;
+}
+
+}  // namespace reprise

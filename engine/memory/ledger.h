@@ -1,0 +1,107 @@
+// The books of a pool: statistics, tags and scopes. Whoever calls holds the pool's lock.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "reprise/memory/pool.h"
+
+namespace reprise {
+
+struct MemoryTag {
+  const void* owner;  // the ledger that it belongs to
+  std::string name;
+  Usage usage;
+};
+
+namespace detail {
+
+/// What a scope needs in order to count from its beginning, and to give the scope around it its peaks back.
+struct ScopeWindow {
+  MemoryStatistics before;  // with the peaks of the scope around it until this one began
+  ScopeWindow* outer = nullptr;
+  ScopeWindow* inner = nullptr;
+};
+
+class Ledger {
+ public:
+  void book(const Block& block) noexcept {
+    ++now_.allocations;
+    for_usages(block, [&](Usage& usage) {
+      add(usage.requested, block.requested);
+      add(usage.allocated, block.allocated);
+    });
+  }
+
+  void unbook(const Block& block) noexcept {
+    ++now_.frees;
+    for_usages(block, [&](Usage& usage) {
+      usage.requested.current -= static_cast<std::int64_t>(block.requested);
+      usage.allocated.current -= static_cast<std::int64_t>(block.allocated);
+    });
+  }
+
+  void recategorise(Block& block, Category category) noexcept;
+
+  void book_source_allocation(std::size_t bytes) noexcept {
+    ++now_.source_allocations;
+    add(now_.reserved, bytes);
+  }
+  void book_source_release(std::size_t bytes) noexcept {
+    ++now_.source_frees;
+    now_.reserved.current -= static_cast<std::int64_t>(bytes);
+  }
+  void book_retry() noexcept { ++now_.retries; }
+  void book_failure() noexcept { ++now_.failures; }
+
+  std::int64_t live() const noexcept { return now_.allocations - now_.frees; }
+
+  /// Current bytes, and what the innermost scope has counted otherwise.
+  const MemoryStatistics& now() const noexcept { return now_; }
+
+  MemoryStatistics since_reset() const;
+  void reset_peaks() noexcept;
+
+  bool owns(const MemoryTag* tag) const noexcept { return tag != nullptr && tag->owner == this; }
+  MemoryTag* tag(std::string_view name);
+  std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
+
+  void open(ScopeWindow& window) noexcept;
+  void close(ScopeWindow& window) noexcept;
+  MemoryStatistics since(const ScopeWindow& window) const;
+
+ private:
+  static void add(Counter& counter, std::size_t bytes) noexcept {
+    counter.current += static_cast<std::int64_t>(bytes);
+    counter.total += static_cast<std::int64_t>(bytes);
+    counter.peak = std::max(counter.peak, counter.current);
+  }
+
+  static bool is_activation(Category category) noexcept {
+    return category == Category::activations || category == Category::recomputed;
+  }
+
+  /// Calls f for every usage that a block counts in.
+  template <class F>
+  void for_usages(const Block& block, F f) noexcept {
+    f(now_.all);
+    f(now_.by_category[static_cast<std::size_t>(block.category)]);
+    if (is_activation(block.category)) f(now_.activations);
+    if (block.tag != nullptr) f(block.tag->usage);
+  }
+
+  MemoryStatistics now_;
+  ScopeWindow* outermost_ = nullptr;
+  ScopeWindow* innermost_ = nullptr;
+  std::list<MemoryTag> tags_;  // in the order in which they were made
+  std::map<std::string_view, MemoryTag*> tags_by_name_;
+};
+
+}  // namespace detail
+}  // namespace reprise

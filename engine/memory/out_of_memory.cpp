@@ -1,0 +1,58 @@
+#include "memory/out_of_memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace reprise::detail {
+namespace {
+
+std::string room(const Shortage& shortage) {
+  const std::size_t capacity = shortage.source.capacity();
+  if (shortage.injected) return "fail_after made it fail";
+  if (capacity == kUnlimited) return fmt::format("{} has no more to give", shortage.source.name());
+  // A passthrough pool books a little more than it takes.
+  const std::size_t reserved =
+      std::min(capacity, static_cast<std::size_t>(shortage.statistics.reserved.current));
+  return fmt::format("{} has {} free of {}", shortage.source.name(), format_bytes(capacity - reserved),
+                     format_bytes(capacity));
+}
+
+std::string split_by_category(const MemoryStatistics& statistics) {
+  std::string result;
+  for (std::size_t i = 0; i < kCategories; ++i) {
+    const std::int64_t bytes = statistics.by_category[i].allocated.current;
+    if (bytes == 0) continue;
+    result += fmt::format("{}{} {}", result.empty() ? "" : ", ", name_of(static_cast<Category>(i)),
+                          format_bytes(bytes));
+  }
+  return result.empty() ? "nothing is allocated" : result;
+}
+
+std::string_view remedy(const Shortage& shortage, std::size_t unused) {
+  if (shortage.asked > shortage.source.capacity())
+    return "this single request is larger than the device: use a smaller batch";
+  if (unused >= shortage.asked) {
+    return "the unused memory is in pieces between live blocks: allocate long-lived tensors first, or use a "
+           "smaller batch";
+  }
+  return "recompute more of the activations (checkpoint::Segment), or use a smaller batch";
+}
+
+}  // namespace
+
+std::string describe(const Shortage& shortage) {
+  const MemoryStatistics& s = shortage.statistics;
+  const auto unused = static_cast<std::size_t>(s.reserved.current - s.all.allocated.current);
+  const std::string where = shortage.tag.empty() ? "" : fmt::format(" in '{}'", shortage.tag);
+  return fmt::format(
+      "[memory] {} asked for {}{}, but {}; allocated {} (requested {}, peak {}), reserved {}, of it cached "
+      "but unused {} "
+      "(largest piece {}); {}; {}",
+      format_bytes(shortage.asked), name_of(shortage.category), where, room(shortage),
+      format_bytes(s.all.allocated.current), format_bytes(s.all.requested.current),
+      format_bytes(s.all.allocated.peak), format_bytes(s.reserved.current), format_bytes(unused),
+      format_bytes(shortage.largest_free), split_by_category(s), remedy(shortage, unused));
+}
+
+}  // namespace reprise::detail

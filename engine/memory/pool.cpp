@@ -1,0 +1,50 @@
+#include "reprise/memory/pool.h"
+
+#include "memory/poison.h"
+#include "memory/pool_core.h"
+
+namespace reprise {
+
+bool passthrough_by_default() { return detail::kAddressSanitizer; }
+
+Pool::Pool(std::unique_ptr<Source> source, PoolOptions options)
+    : core_(new detail::PoolCore(std::move(source), options)), owner_(true) {}
+
+Pool::~Pool() {
+  if (!owner_) return;
+  core_->release_cached();
+  core_->drop_owner();
+}
+
+Block* Pool::allocate(std::size_t bytes, Category category, MemoryTag* tag) {
+  return core_->allocate(bytes, category, tag);
+}
+
+void Pool::free(Block* block) noexcept {
+  if (block != nullptr) core_->free(static_cast<detail::BlockRecord*>(block));
+}
+
+void Pool::recategorise(Block* block, Category category) noexcept { core_->recategorise(block, category); }
+MemoryStatistics Pool::statistics() const { return core_->statistics(); }
+void Pool::reset_peaks() { core_->reset_peaks(); }
+std::size_t Pool::release_cached() { return core_->release_cached(); }
+MemoryTag* Pool::tag(std::string_view name) { return core_->tag(name); }
+Usage Pool::usage(const MemoryTag* tag) const { return core_->usage(tag); }
+std::vector<std::pair<std::string, Usage>> Pool::usage_by_tag() const { return core_->usage_by_tag(); }
+void Pool::fail_after(std::int64_t n) { core_->fail_after(n); }
+std::vector<SegmentInfo> Pool::segments() const { return core_->segments(); }
+std::size_t Pool::capacity() const { return core_->source().capacity(); }
+std::string_view Pool::source_name() const { return core_->source().name(); }
+
+MemoryScope::MemoryScope(Pool& pool) : core_(pool.core_), window_(std::make_unique<detail::ScopeWindow>()) {
+  core_->open(*window_);
+}
+
+MemoryScope::~MemoryScope() {
+  core_->close(*window_);
+  core_->drop_owner();
+}
+
+MemoryStatistics MemoryScope::statistics() const { return core_->since(*window_); }
+
+}  // namespace reprise

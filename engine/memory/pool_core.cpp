@@ -1,0 +1,306 @@
+#include "memory/pool_core.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "memory/out_of_memory.h"
+#include "memory/poison.h"
+#include "reprise/error.h"
+
+namespace reprise::detail {
+namespace {
+
+using Guard = std::lock_guard<SpinLock>;
+
+// Beyond any address space, and far from where sums and roundings overflow.
+constexpr std::size_t kMostBytes = std::size_t{1} << 60;
+
+std::size_t round_up(std::size_t bytes, std::size_t multiple) {
+  return (bytes + multiple - 1) / multiple * multiple;
+}
+
+std::size_t segment_size(std::size_t size) {
+  if (size <= kSmallRequest) return kSmallSegment;
+  if (size <= kMediumRequest) return kMediumSegment;
+  return round_up(size, kLargeRounding);
+}
+
+}  // namespace
+
+PoolCore::PoolCore(std::unique_ptr<Source> source, PoolOptions options)
+    : passthrough_(options.passthrough),
+      poisons_(kAddressSanitizer),
+      handle_(this, false),
+      source_(std::move(source)) {
+  if (source_ == nullptr) throw ValueError("[memory] a pool needs a source; give it host_source()");
+  poisons_ = kAddressSanitizer && !passthrough_ && source_->host_accessible();
+}
+
+PoolCore::~PoolCore() {
+  while (first_segment_ != nullptr) remove_segment(first_segment_);
+}
+
+Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag) {
+  if (bytes == 0) return nullptr;
+  const Guard guard(lock_);
+  if (!ledger_.owns(tag)) tag = nullptr;
+  const bool injected = until_failure_ >= 0 && injected_failure();
+  if (injected || bytes > kMostBytes) throw_out_of_memory(bytes, category, tag, injected);
+  const std::size_t size = round_up(bytes, kGranularity);
+  BlockRecord* const block = passthrough_ ? find_direct(bytes, size) : find(size);
+  if (block == nullptr) throw_out_of_memory(bytes, category, tag, false);
+  block->live = true;
+  block->requested = bytes;
+  block->category = category;
+  block->tag = tag;
+  ledger_.book(*block);
+  if (poisons_) unpoison(block->data, bytes);
+  return block;
+}
+
+void PoolCore::free(BlockRecord* block) noexcept {
+  bool last = false;
+  {
+    const Guard guard(lock_);
+    ledger_.unbook(*block);
+    if (poisons_) poison(block->data, block->allocated);
+    block->live = false;
+    block->requested = 0;
+    block->tag = nullptr;
+    block = merge(block);
+    const bool whole = block->left == nullptr && block->right == nullptr;
+    if (whole && (passthrough_ || owners_ == 0)) {
+      remove_segment(block->segment);
+    } else {
+      bins_[block->segment->bins].insert(block);
+    }
+    last = unheld();
+  }
+  if (last) delete this;
+}
+
+/// A block of exactly `size` bytes, in no free list; null when the source is exhausted.
+BlockRecord* PoolCore::find(std::size_t size) {
+  records_.ensure(2);  // a new segment's first block, and the rest of a split one
+  const Bins bins = size <= kSmallRequest ? kSmall : kLarge;
+  BlockRecord* block = bins_[bins].take_best(size);
+  if (block == nullptr) [[unlikely]] {
+    block = take_from_source(bins, size);
+    if (block == nullptr && release_unused_segments() > 0) {
+      ledger_.book_retry();
+      block = take_from_source(bins, size);
+    }
+    if (block == nullptr && bins == kSmall) block = bins_[kLarge].take_best(size);
+    if (block == nullptr) return nullptr;
+  }
+  if (block->allocated > size) split(block, size);
+  return block;
+}
+
+/// A segment of its own, of exactly the bytes asked for, so that a memory checker sees where it ends. The
+/// books keep its rounded size, so that they agree with those of a caching pool.
+BlockRecord* PoolCore::find_direct(std::size_t bytes, std::size_t size) {
+  records_.ensure(1);
+  return add_segment(kSmall, bytes, size);
+}
+
+BlockRecord* PoolCore::take_from_source(Bins bins, std::size_t size) {
+  for (std::size_t bytes = segment_size(size); bytes > size;
+       bytes = std::max(size, round_up(bytes / 2, kGranularity))) {
+    if (BlockRecord* const block = add_segment(bins, bytes, bytes)) return block;
+  }
+  return add_segment(bins, size, size);
+}
+
+/// A segment of one block of `size` bytes, in no free list; null when the source is exhausted.
+BlockRecord* PoolCore::add_segment(Bins bins, std::size_t source_bytes, std::size_t size) {
+  auto owned = std::make_unique<Segment>();
+  owned->data = source_->allocate(source_bytes);
+  if (owned->data == nullptr) return nullptr;
+  Segment* const segment = owned.release();
+  segment->source_bytes = source_bytes;
+  segment->bytes = size;
+  segment->bins = bins;
+  segment->previous = last_segment_;
+  (last_segment_ == nullptr ? first_segment_ : last_segment_->next) = segment;
+  last_segment_ = segment;
+  ledger_.book_source_allocation(size);
+  if (poisons_) poison(segment->data, size);
+
+  BlockRecord* const block = records_.take();
+  block->data = segment->data;
+  block->allocated = size;
+  block->pool = &handle_;
+  block->left = block->right = nullptr;
+  block->segment = segment;
+  segment->first = block;
+  return block;
+}
+
+/// Gives a segment of one block, which is in no free list, back to the source.
+void PoolCore::remove_segment(Segment* segment) noexcept {
+  if (poisons_) unpoison(segment->data, segment->bytes);
+  source_->release(segment->data, segment->source_bytes);
+  ledger_.book_source_release(segment->bytes);
+  records_.give(segment->first);
+  (segment->previous == nullptr ? first_segment_ : segment->previous->next) = segment->next;
+  (segment->next == nullptr ? last_segment_ : segment->next->previous) = segment->previous;
+  delete segment;
+}
+
+/// Leaves `size` bytes in the block, and frees the rest.
+void PoolCore::split(BlockRecord* block, std::size_t size) noexcept {
+  BlockRecord* const rest = records_.take();
+  rest->data = static_cast<std::byte*>(block->data) + size;
+  rest->allocated = block->allocated - size;
+  rest->requested = 0;
+  rest->tag = nullptr;
+  rest->pool = &handle_;
+  rest->live = false;
+  rest->segment = block->segment;
+  rest->left = block;
+  rest->right = block->right;
+  if (rest->right != nullptr) rest->right->left = rest;
+  block->right = rest;
+  block->allocated = size;
+  bins_[block->segment->bins].insert(rest);
+}
+
+/// Joins a block that is in no free list with its free neighbours; returns the whole.
+BlockRecord* PoolCore::merge(BlockRecord* block) noexcept {
+  FreeBins& bins = bins_[block->segment->bins];
+  if (block->right != nullptr && !block->right->live) {
+    bins.remove(block->right);
+    absorb_right(block);
+  }
+  if (block->left != nullptr && !block->left->live) {
+    block = block->left;
+    bins.remove(block);
+    absorb_right(block);
+  }
+  return block;
+}
+
+void PoolCore::absorb_right(BlockRecord* block) noexcept {
+  BlockRecord* const right = block->right;
+  block->allocated += right->allocated;
+  block->right = right->right;
+  if (block->right != nullptr) block->right->left = block;
+  records_.give(right);
+}
+
+std::size_t PoolCore::release_unused_segments() noexcept {
+  std::size_t released = 0;
+  for (Segment *segment = first_segment_, *next = nullptr; segment != nullptr; segment = next) {
+    next = segment->next;
+    BlockRecord* const block = segment->first;
+    if (block->live || block->right != nullptr) continue;
+    released += segment->bytes;
+    bins_[segment->bins].remove(block);
+    remove_segment(segment);
+  }
+  return released;
+}
+
+bool PoolCore::injected_failure() noexcept { return until_failure_-- == 0; }
+
+void PoolCore::throw_out_of_memory(std::size_t bytes, Category category, const MemoryTag* tag,
+                                   bool injected) {
+  ledger_.book_failure();
+  const Shortage shortage{.asked = bytes,
+                          .category = category,
+                          .tag = tag == nullptr ? std::string_view() : tag->name,
+                          .injected = injected,
+                          .source = *source_,
+                          .statistics = ledger_.since_reset(),
+                          .largest_free = std::max(bins_[kSmall].largest(), bins_[kLarge].largest())};
+  throw OutOfMemory(describe(shortage));
+}
+
+void PoolCore::recategorise(Block* block, Category category) noexcept {
+  const Guard guard(lock_);
+  ledger_.recategorise(*block, category);
+}
+
+MemoryStatistics PoolCore::statistics() const {
+  const Guard guard(lock_);
+  return ledger_.since_reset();
+}
+
+void PoolCore::reset_peaks() {
+  const Guard guard(lock_);
+  ledger_.reset_peaks();
+}
+
+std::size_t PoolCore::release_cached() {
+  const Guard guard(lock_);
+  return release_unused_segments();
+}
+
+MemoryTag* PoolCore::tag(std::string_view name) {
+  const Guard guard(lock_);
+  return ledger_.tag(name);
+}
+
+Usage PoolCore::usage(const MemoryTag* tag) const {
+  const Guard guard(lock_);
+  if (!ledger_.owns(tag))
+    throw ValueError("[memory] usage of a tag that is not this pool's; make it with Pool::tag");
+  return tag->usage;
+}
+
+std::vector<std::pair<std::string, Usage>> PoolCore::usage_by_tag() const {
+  const Guard guard(lock_);
+  return ledger_.usage_by_tag();
+}
+
+void PoolCore::fail_after(std::int64_t n) {
+  const Guard guard(lock_);
+  until_failure_ = n < 0 ? -1 : std::max<std::int64_t>(n - 1, 0);
+}
+
+std::vector<SegmentInfo> PoolCore::segments() const {
+  const Guard guard(lock_);
+  std::vector<SegmentInfo> result;
+  for (const Segment* segment = first_segment_; segment != nullptr; segment = segment->next) {
+    SegmentInfo& info =
+        result.emplace_back(SegmentInfo{segment->data, segment->bytes, segment->bins == kSmall, {}});
+    for (const BlockRecord* b = segment->first; b != nullptr; b = b->right) {
+      info.blocks.push_back({.data = b->data,
+                             .allocated = b->allocated,
+                             .requested = b->requested,
+                             .live = b->live,
+                             .category = b->category,
+                             .tag = b->tag == nullptr ? std::string() : b->tag->name});
+    }
+  }
+  return result;
+}
+
+void PoolCore::open(ScopeWindow& window) {
+  const Guard guard(lock_);
+  ++owners_;
+  ledger_.open(window);
+}
+
+void PoolCore::close(ScopeWindow& window) {
+  const Guard guard(lock_);
+  ledger_.close(window);
+}
+
+MemoryStatistics PoolCore::since(const ScopeWindow& window) const {
+  const Guard guard(lock_);
+  return ledger_.since(window);
+}
+
+void PoolCore::drop_owner() noexcept {
+  bool last = false;
+  {
+    const Guard guard(lock_);
+    --owners_;
+    last = unheld();
+  }
+  if (last) delete this;
+}
+
+}  // namespace reprise::detail

@@ -1,0 +1,99 @@
+// The caching pool.
+//
+// - Sizes are rounded up to multiples of kGranularity.
+// - Requests of up to kSmallRequest are served from segments of kSmallSegment, those of up to kMediumRequest
+//   from segments of kMediumSegment; larger ones get a segment of their own, rounded up to kLargeRounding.
+//   The first kind has its own free lists, so that long-lived small blocks do not break up large segments;
+//   the other two share theirs.
+// - The smallest free block that fits is taken, among equals the one freed last, and split: how much a block
+//   holds depends on its request only. Freed blocks merge with free neighbours at once.
+// - Where the source has no room for such a segment, smaller ones are tried, down to the request itself. Then
+//   all unused segments go back to the source, and the request is tried once more; then a small request may
+//   take from the large blocks; then OutOfMemory is thrown.
+// - No decision depends on an address: the same requests give the same places on any source of one capacity.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "memory/block_record.h"
+#include "memory/free_bins.h"
+#include "memory/ledger.h"
+#include "memory/spin_lock.h"
+#include "reprise/memory/pool.h"
+
+namespace reprise::detail {
+
+inline constexpr std::size_t kSmallRequest = std::size_t{1} << 20;
+inline constexpr std::size_t kSmallSegment = std::size_t{2} << 20;
+inline constexpr std::size_t kMediumRequest = std::size_t{10} << 20;
+inline constexpr std::size_t kMediumSegment = std::size_t{20} << 20;
+inline constexpr std::size_t kLargeRounding = std::size_t{2} << 20;
+
+/// The state that a Pool and its blocks share: it goes when its owner, its scopes and its last block are
+/// gone.
+class PoolCore {
+ public:
+  PoolCore(std::unique_ptr<Source> source, PoolOptions options);
+  PoolCore(const PoolCore&) = delete;
+  PoolCore& operator=(const PoolCore&) = delete;
+
+  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag);
+  void free(BlockRecord* block) noexcept;
+  void recategorise(Block* block, Category category) noexcept;
+
+  MemoryStatistics statistics() const;
+  void reset_peaks();
+  std::size_t release_cached();
+  MemoryTag* tag(std::string_view name);
+  Usage usage(const MemoryTag* tag) const;
+  std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
+  void fail_after(std::int64_t n);
+  std::vector<SegmentInfo> segments() const;
+  const Source& source() const { return *source_; }
+
+  void open(ScopeWindow& window);
+  void close(ScopeWindow& window);
+  MemoryStatistics since(const ScopeWindow& window) const;
+
+  /// The owner or a scope goes; deletes the core when nothing else holds it.
+  void drop_owner() noexcept;
+
+ private:
+  enum Bins : std::size_t { kSmall, kLarge, kKinds };
+
+  ~PoolCore();
+
+  BlockRecord* find(std::size_t size);
+  BlockRecord* find_direct(std::size_t bytes, std::size_t size);
+  BlockRecord* take_from_source(Bins bins, std::size_t size);
+  BlockRecord* add_segment(Bins bins, std::size_t source_bytes, std::size_t size);
+  void remove_segment(Segment* segment) noexcept;
+  void split(BlockRecord* block, std::size_t size) noexcept;
+  BlockRecord* merge(BlockRecord* block) noexcept;
+  void absorb_right(BlockRecord* block) noexcept;
+  std::size_t release_unused_segments() noexcept;
+  bool injected_failure() noexcept;
+  [[noreturn]] void throw_out_of_memory(std::size_t bytes, Category category, const MemoryTag* tag,
+                                        bool injected);
+  bool unheld() const noexcept { return owners_ == 0 && ledger_.live() == 0; }
+
+  // What a pair of allocate and free touches comes first.
+  mutable SpinLock lock_;
+  bool passthrough_;
+  bool poisons_;
+  std::int64_t until_failure_ = -1;  // allocations that still succeed; negative: all do
+  std::int64_t owners_ = 1;
+  Pool handle_;  // what blocks point to
+  Ledger ledger_;
+  BlockRecords records_;
+  std::unique_ptr<Source> source_;
+  Segment* first_segment_ = nullptr;
+  Segment* last_segment_ = nullptr;
+  std::array<FreeBins, kKinds> bins_;
+};
+
+}  // namespace reprise::detail

@@ -1,0 +1,141 @@
+#include "reprise/ops/softmax.h"
+
+#include <fmt/format.h>
+
+#include "reprise/kernels/elementwise.h"
+#include "reprise/ops/broadcast.h"
+#include "reprise/ops/elementwise.h"
+#include "reprise/ops/reduce.h"
+
+namespace reprise {
+namespace ops {
+namespace {
+
+using kernels::ConstView;
+using kernels::View;
+
+/// A contiguous view as rows (M, V) of its last axis.
+template <class V>
+V as_rows(V view) {
+  const std::int64_t columns = view.rank == 0 ? 1 : view.sizes[static_cast<std::size_t>(view.rank - 1)];
+  view.sizes[0] = columns == 0 ? 0 : view.numel() / columns;
+  view.sizes[1] = columns;
+  view.strides[0] = columns;
+  view.strides[1] = 1;
+  view.rank = 2;
+  return view;
+}
+
+/// `view` with `axis` exchanged for the last.
+template <class V>
+V axis_last(V view, int axis) {
+  if (view.rank == 0) return view;
+  const auto last = static_cast<std::size_t>(view.rank - 1);
+  std::swap(view.sizes[static_cast<std::size_t>(axis)], view.sizes[last]);
+  std::swap(view.strides[static_cast<std::size_t>(axis)], view.strides[last]);
+  return view;
+}
+
+/// Lets `rows` fill (M, V) memory for the target, through scratch where the target's rows are not contiguous.
+template <class F>
+void fill_rows(const Exec& exec, const kernels::Target& target, int axis, F&& rows) {
+  const View turned = axis_last(target.view, axis);
+  if (turned.is_contiguous()) {
+    rows(kernels::Target{as_rows(turned), target.write});
+    return;
+  }
+  const View whole = exec.temporary(turned.dtype, Shape(std::span(turned.sizes.data(), static_cast<std::size_t>(turned.rank))));
+  rows(kernels::Target{as_rows(whole), kernels::Write::overwrite});
+  kernels::copy(exec.queue(), whole, {turned, target.write});
+}
+
+DType accumulator_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
+
+}  // namespace
+
+Spec infer_softmax(std::string_view name, int, const Spec& in) {
+  require_floating(name, in);
+  return in;
+}
+
+void softmax_forward(bool log, int axis, const Exec& exec, Inputs in, Outputs out) {
+  const ConstView x = as_rows(exec.contiguous(axis_last(in[0], axis)));
+  fill_rows(exec, {out[0], kernels::Write::overwrite}, axis, [&](const kernels::Target& y) {
+    log ? kernels::log_softmax_forward(exec.queue(), x, y.view) : kernels::softmax_forward(exec.queue(), x, y.view);
+  });
+}
+
+void softmax_backward(bool log, int axis, const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) {
+  const ConstView y = as_rows(exec.contiguous(axis_last(saved.output(0), axis)));
+  const ConstView dy = as_rows(exec.contiguous(axis_last(grads[0], axis)));
+  fill_rows(exec, slots[0], axis, [&](const kernels::Target& dx) {
+    log ? kernels::log_softmax_backward(exec.queue(), y, dy, dx) : kernels::softmax_backward(exec.queue(), y, dy, dx);
+  });
+}
+
+Specs CrossEntropy::infer(SpecSpan in) const {
+  const Spec& logits = in[0];
+  const Spec& targets = in[1];
+  require_floating(name, logits);
+  if (targets.dtype != DType::int32 && targets.dtype != DType::int64) {
+    throw TypeError(fmt::format("[cross_entropy] targets are {}; give int32 or int64 class indices", name_of(targets.dtype)));
+  }
+  const int rank = logits.shape.rank();
+  if (rank < 1 || !(Shape(logits.shape.span().first(static_cast<std::size_t>(rank - 1))) == targets.shape)) {
+    throw ShapeError(fmt::format("[cross_entropy] logits {} need targets of all axes but the last, not {}",
+                                 to_string(logits.shape), to_string(targets.shape)));
+  }
+  Spec row{accumulator_dtype(logits.dtype), logits.device, false, targets.shape};
+  Spec one = row;
+  one.shape = {};
+  return {reduction == Reduction::none ? row : one, row, one};
+}
+
+void CrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
+  const ConstView logits = as_rows(exec.contiguous(in[0]));
+  const ConstView targets = exec.contiguous(in[1]);
+  const bool each = reduction == Reduction::none;
+  const View losses = each ? out[0] : exec.temporary(out[1].dtype, Shape{logits.sizes[0]});
+  const std::int64_t bad = kernels::cross_entropy_forward(exec.queue(), reduction, ignore_index, logits, targets, losses, out[1],
+                                                          each ? View() : out[0], out[2]);
+  if (bad != ignore_index) {
+    throw ValueError(fmt::format("[cross_entropy] target {} is outside [0, {}) and is not ignore_index {}", bad,
+                                 logits.sizes[1], ignore_index));
+  }
+}
+
+void CrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
+  const kernels::Target slot = slots[0];
+  kernels::cross_entropy_backward(exec.queue(), reduction, ignore_index, as_rows(exec.contiguous(saved.input(0))),
+                                  exec.contiguous(saved.input(1)), saved.output(1), saved.output(2), exec.contiguous(grads[0]),
+                                  {as_rows(slot.view), slot.write});
+}
+
+}  // namespace ops
+
+Tensor softmax(const Tensor& x, int axis) {
+  return apply(ops::Softmax{.axis = x.rank() == 0 ? 0 : normalise_axis("softmax", axis, x.rank())}, x);
+}
+
+Tensor log_softmax(const Tensor& x, int axis) {
+  return apply(ops::LogSoftmax{.axis = x.rank() == 0 ? 0 : normalise_axis("log_softmax", axis, x.rank())}, x);
+}
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction, std::int64_t ignore_index) {
+  return apply(ops::CrossEntropy{.reduction = reduction, .ignore_index = ignore_index}, logits, targets);
+}
+
+Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
+  if (!(x.shape() == target.shape())) {
+    throw ShapeError(fmt::format("[mse_loss] sizes differ: {} and {}", to_string(x.shape()), to_string(target.shape())));
+  }
+  Tensor each = square(x - target);
+  switch (reduction) {
+    case Reduction::none: return each;
+    case Reduction::sum: return sum(each);
+    case Reduction::mean: break;
+  }
+  return mean(each);
+}
+
+}  // namespace reprise

@@ -1,0 +1,169 @@
+// Recording: what happens between a call of an operation and the node on the tape.
+#include <fmt/format.h>
+
+#include <bit>
+
+#include "node_lifetime.h"
+#include "owned_values.h"
+#include "reprise/context.h"
+#include "run_forward.h"
+
+namespace reprise {
+namespace detail {
+namespace {
+
+[[noreturn]] void throw_bad_input(const OpTable& table, std::span<const Tensor> inputs) {
+  if (inputs.size() > kMaxInputs) {
+    throw ShapeError(fmt::format("[{}] {} inputs; at most {} are taken", table.name, inputs.size(), kMaxInputs));
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].defined()) throw Error(fmt::format("[{}] input {} is an undefined tensor", table.name, i));
+    if (inputs[i].value()->storage == nullptr) {
+      throw TapeError(fmt::format("[{}] input {}, {}, has no memory", table.name, i, describe(*inputs[i].value())));
+    }
+  }
+  throw TypeError(fmt::format("[{}] inputs are on different devices: {} and {}; copy one over", table.name,
+                              to_string(inputs.front().device()), to_string(inputs.back().device())));
+}
+
+[[noreturn]] void throw_no_gradient(const OpTable& table, std::span<const Tensor> inputs, GradMask unmet) {
+  const auto i = static_cast<std::size_t>(std::countr_zero(unmet));
+  throw TapeError(fmt::format("[{}] gives no gradient for input {}, {}; detach() it", table.name, i, describe(*inputs[i].value())));
+}
+
+/// Bits of the inputs that want a gradient from this operation.
+GradMask wanted_gradients(const OpTable& table, std::span<const Tensor> inputs, bool grad_enabled) {
+  if (inputs.size() > kMaxInputs) throw_bad_input(table, inputs);
+  GradMask needs = 0;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Value* value = inputs[i].value();
+    if (value == nullptr || value->storage == nullptr || value->spec.device != inputs[0].value()->spec.device) {
+      throw_bad_input(table, inputs);
+    }
+    if (value->requires_grad) needs |= GradMask{1} << i;
+  }
+  if (!grad_enabled || table.backward == nullptr) return 0;
+  if ((needs & ~table.gradient_inputs) != 0) [[unlikely]] throw_no_gradient(table, inputs, needs & ~table.gradient_inputs);
+  return needs;
+}
+
+/// The input whose memory output 0 may take over: nobody else needs it and it has the output's form. In an open region
+/// only values of the region itself qualify, since a replay reads the others again.
+int reusable_input(const OpTable& table, const void* op, std::span<const Tensor> inputs, const Spec& out, Saves saves,
+                   const Region* region) {
+  if (table.reuses == nullptr) return -1;
+  const int i = table.reuses(op, 0);
+  if (i < 0) return -1;
+  const Value& in = *inputs[static_cast<std::size_t>(i)].value();
+  const bool ours_alone = in.users.load(std::memory_order_acquire) == 1 &&
+                          in.keepers.load(std::memory_order_acquire) == 1 &&
+                          in.storage->refs.load(std::memory_order_acquire) == 1;
+  if (!ours_alone || in.pinned || (saves.inputs >> i & 1u)) return -1;
+  if (in.producer == nullptr && in.requires_grad) return -1;
+  if (region != nullptr && (in.producer == nullptr || in.producer->region.get() != region)) return -1;
+  if (in.spec.dtype != out.dtype || !(in.spec.shape == out.shape)) return -1;
+  const kernels::View view = view_of(in);
+  return (out.channels_last ? view.is_channels_last() : view.is_contiguous()) ? i : -1;
+}
+
+/// Runs without leaving a trace on the tape.
+void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs, kernels::RandomKey key,
+                    TensorList& outputs) {
+  TensorList in;
+  for (const Tensor& tensor : inputs) in.push_back(tensor.value());
+  OwnedValues owned;
+  for (const Spec& spec : specs) {
+    Value* value = make_leaf(spec);
+    add_user(value);
+    owned.push_back_adopted(value);
+  }
+  const int reused = reusable_input(table, op, inputs, specs[0], {}, nullptr);
+  run_forward({table, op, in, owned.span(), key, Category::activations, "forward", reused});
+  const std::size_t visible = specs.size() - static_cast<std::size_t>(table.auxiliaries);
+  for (std::size_t i = 0; i < visible; ++i) {
+    outputs.push_back(owned.take(i));
+  }
+}
+
+void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs, kernels::RandomKey key,
+                  GradMask needs, TensorList& outputs) {
+  Context& ctx = context();
+  Node* node = make_node(table, op, inputs, specs);
+  try {
+    node->key = key;
+    node->needs = needs;
+    if (needs != 0) node->saves = table.saves(node->op, needs);
+    const int reused = reusable_input(table, node->op, inputs, specs[0], node->saves, ctx.region.get());
+    run_forward({table, node->op, {node->inputs, node->n_inputs}, {node->outputs, node->n_outputs}, key,
+                 Category::activations, "forward", reused});
+    if (reused >= 0) node->outputs[0]->storage->version.store(0, std::memory_order_relaxed);
+    link_node(*node);
+  } catch (...) {
+    discard_node(node);
+    throw;
+  }
+  const std::uint32_t visible = node->n_visible();
+  for (std::uint32_t i = 0; i < visible; ++i) {
+    Value* value = node->outputs[i];
+    value->requires_grad = needs != 0 && (table.differentiable >> i & 1u) && is_floating(value->spec.dtype);
+    add_user(value);
+    outputs.push_back(value);
+  }
+  for (std::uint32_t i = visible; i < node->n_outputs; ++i) drop_unkept(*node->outputs[i]);
+}
+
+}  // namespace
+
+void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList& outputs) {
+  Context& ctx = context();
+  const GradMask needs = wanted_gradients(table, inputs, ctx.grad_enabled);
+  TensorList in;
+  for (const Tensor& tensor : inputs) in.push_back(tensor.value());
+  Specs specs;
+  table.infer(op, SpecSpan(in.data(), in.size()), specs);
+
+  const std::uint64_t next_key = ctx.generator.next;
+  kernels::RandomKey key;
+  if (table.random) key = ctx.generator.take();
+  try {
+    if (needs != 0 || ctx.region != nullptr) run_recorded(table, op, inputs, specs, key, needs, outputs);
+    else run_unrecorded(table, op, inputs, specs, key, outputs);
+  } catch (...) {
+    ctx.generator.next = next_key;
+    throw;
+  }
+}
+
+}  // namespace detail
+
+void replay(Node& node, Category category) {
+  Context& ctx = context();
+  check_versions(node, false);
+  std::int64_t bytes = 0;
+  for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
+    if (node.outputs[i]->storage == nullptr && node.table->view == nullptr) {
+      bytes += static_cast<std::int64_t>(node.outputs[i]->spec.bytes());
+    }
+  }
+  // What the user changed in place stays as it is: the operation writes beside it.
+  std::vector<std::pair<Value*, Storage*>> aside;
+  for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
+    Value* value = node.outputs[i];
+    if (value->pinned) aside.emplace_back(value, std::exchange(value->storage, nullptr));
+  }
+  struct PutBack {
+    std::vector<std::pair<Value*, Storage*>>& aside;
+    ~PutBack() {
+      for (auto& [value, storage] : aside) {
+        if (value->storage != nullptr) release(value->storage);
+        value->storage = storage;
+      }
+    }
+  } put_back{aside};
+  detail::run_forward({*node.table, node.op, {node.inputs, node.n_inputs}, {node.outputs, node.n_outputs}, node.key,
+                       category, "replay"});
+  ++ctx.counters.replayed_nodes;
+  ctx.counters.replayed_bytes += bytes;
+}
+
+}  // namespace reprise

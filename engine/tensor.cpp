@@ -1,0 +1,156 @@
+#include "reprise/tensor.h"
+
+#include <fmt/format.h>
+
+#include "reprise/context.h"
+#include "reprise/kernels/elementwise.h"
+#include "reprise/kernels/random.h"
+#include "reprise/ops/elementwise.h"
+
+namespace reprise {
+namespace {
+
+ValueExtras& extras_of(Value& value) {
+  if (value.extras == nullptr) value.extras = std::make_unique<ValueExtras>();
+  return *value.extras;
+}
+
+}  // namespace
+
+void Tensor::throw_undefined() { throw Error("[tensor] undefined tensor: it was never given a value"); }
+
+void Tensor::require_type(DType wanted) const {
+  if (dtype() != wanted) {
+    throw TypeError(fmt::format("[data] a {} tensor read as {}; convert it with to(DType::...)", name_of(dtype()),
+                                name_of(wanted)));
+  }
+}
+
+std::int64_t Tensor::size(int axis) const { return shape()[normalise_axis("size", axis, rank())]; }
+
+std::span<const std::int64_t> Tensor::strides() const {
+  return {checked().strides.data(), static_cast<std::size_t>(rank())};
+}
+
+bool Tensor::is_contiguous() const { return view_of(checked()).is_contiguous(); }
+
+bool Tensor::shares_storage_with(const Tensor& other) const {
+  return checked().storage != nullptr && checked().storage == other.checked().storage;
+}
+
+Tensor& Tensor::set_requires_grad(bool wanted) {
+  Value& value = checked();
+  if (value.producer != nullptr && value.requires_grad != wanted) {
+    throw TapeError(fmt::format("[set_requires_grad] {} was produced by an operation; use detach() first", describe(value)));
+  }
+  if (wanted && !is_floating(dtype())) {
+    throw TypeError(fmt::format("[set_requires_grad] a {} tensor has no gradient; convert it first", name_of(dtype())));
+  }
+  value.requires_grad = wanted;
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  const Value& value = checked();
+  if (value.producer != nullptr || value.gradient == nullptr) return {};
+  if (value.extras != nullptr && value.extras->gradient_incomplete) {
+    throw TapeError(fmt::format("[grad] a backward stopped midway: the gradient of {} is incomplete; call clear_grad()",
+                                describe(value)));
+  }
+  return Tensor::share(value.gradient);
+}
+
+void Tensor::set_grad(Tensor gradient) {
+  Value& value = checked();
+  if (value.producer != nullptr) {
+    throw TapeError(fmt::format("[set_grad] {} is not a leaf", describe(value)));
+  }
+  if (gradient.defined() && (!(gradient.shape() == shape()) || gradient.dtype() != dtype())) {
+    throw ShapeError(fmt::format("[set_grad] gradient {} {} for a tensor {} {}", name_of(gradient.dtype()),
+                                 to_string(gradient.shape()), name_of(dtype()), to_string(shape())));
+  }
+  clear_grad();
+  if (gradient.defined()) {
+    value.gradient = gradient.value();
+    add_user(value.gradient);
+  }
+}
+
+void Tensor::clear_grad() {
+  Value& value = checked();
+  if (value.producer == nullptr && value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
+  if (value.extras != nullptr) value.extras->gradient_incomplete = false;
+}
+
+void Tensor::on_gradient(std::function<Tensor(const Tensor&)> hook) const {
+  if (!requires_grad()) {
+    throw TapeError(fmt::format("[on_gradient] {} wants no gradient", describe(checked())));
+  }
+  extras_of(checked()).hooks.push_back(std::move(hook));
+}
+
+const std::string& Tensor::name() const {
+  static const std::string none;
+  const Value& value = checked();
+  return value.extras == nullptr ? none : value.extras->name;
+}
+
+Tensor& Tensor::set_name(std::string name) {
+  extras_of(checked()).name = std::move(name);
+  return *this;
+}
+
+void Tensor::backward(BackwardOptions options) const { reprise::backward({this, 1}, {}, options); }
+
+void Tensor::backward(const Tensor& gradient, BackwardOptions options) const {
+  reprise::backward({this, 1}, {&gradient, 1}, options);
+}
+
+Tensor Tensor::detach() const {
+  const Value& value = checked();
+  Tensor result = Tensor::share(make_leaf(value.spec));
+  Value& leaf = *result.value();
+  leaf.strides = value.strides;
+  leaf.offset = value.offset;
+  if (value.storage != nullptr) {
+    retain(value.storage);
+    leaf.storage = value.storage;
+  }
+  return result;
+}
+
+Tensor Tensor::contiguous() const { return is_contiguous() ? *this : clone(); }
+
+Tensor empty(const Shape& shape, const TensorOptions& options) {
+  const bool channels_last = options.channels_last && shape.rank() == 4;
+  const Spec spec{options.dtype, options.device, channels_last, shape};
+  Tensor result = Tensor::share(make_leaf(spec));
+  result.value()->storage = allocate_storage(options.device, spec.bytes(), options.category);
+  return result;
+}
+
+Tensor full(const Shape& shape, double value, const TensorOptions& options) {
+  Tensor result = empty(shape, options);
+  kernels::fill({}, value, view_of(*result.value()));
+  return result;
+}
+
+Tensor zeros(const Shape& shape, const TensorOptions& options) { return full(shape, 0, options); }
+Tensor ones(const Shape& shape, const TensorOptions& options) { return full(shape, 1, options); }
+Tensor scalar(double value, const TensorOptions& options) { return full({}, value, options); }
+
+Tensor rand(const Shape& shape, const TensorOptions& options) {
+  if (!is_floating(options.dtype)) throw TypeError(fmt::format("[rand] no uniform {} numbers", name_of(options.dtype)));
+  Tensor result = empty(shape, options);
+  kernels::fill_uniform({}, generator().take(), 0.0, 1.0, view_of(*result.value()));
+  return result;
+}
+
+Tensor randn(const Shape& shape, const TensorOptions& options) {
+  if (!is_floating(options.dtype)) throw TypeError(fmt::format("[randn] no normal {} numbers", name_of(options.dtype)));
+  Tensor result = empty(shape, options);
+  kernels::fill_normal({}, generator().take(), 0.0, 1.0, view_of(*result.value()));
+  return result;
+}
+
+}  // namespace reprise

@@ -1,0 +1,150 @@
+// Rows in the type of computation, piece by piece, and sums over them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "convert.h"
+#include "reprise/kernels/view.h"
+
+namespace reprise::kernels::cpu {
+
+/// Elements of a piece, at most: a few pieces fit the fastest cache.
+inline constexpr std::int64_t kPiece = 1024;
+
+/// Elements of cheap arithmetic, and of exponentials, that are enough work for a thread.
+inline constexpr std::int64_t kGrainElements = 32768;
+inline constexpr std::int64_t kGrainExponentials = 16384;
+
+/// Rows (of any cost in elements) for each thread.
+inline std::int64_t grain_of_rows(std::int64_t grain_elements, std::int64_t row_elements) {
+  return std::max<std::int64_t>(1, grain_elements / std::max<std::int64_t>(1, row_elements));
+}
+
+template <class T>
+inline constexpr bool kIsCompute = std::is_same_v<T, Compute<T>>;
+
+/// Calls f(first, count) for the pieces of n elements.
+template <class F>
+void for_each_piece(std::int64_t n, F&& f) {
+  for (std::int64_t first = 0; first < n; first += kPiece) f(first, std::min(kPiece, n - first));
+}
+
+/// n elements in the type of computation: those at `from`, or a copy of them in `buffer` (at most kPiece).
+template <class T>
+const Compute<T>* read_piece(const T* from, std::int64_t n, Compute<T>* buffer) {
+  if constexpr (kIsCompute<T>) {
+    return from;
+  } else {
+    load_row(from, buffer, n);
+    return buffer;
+  }
+}
+
+/// Has f(values) compute n elements (at most kPiece) and stores or adds them at `to`, rounded once. f may compute in the
+/// memory at `to` itself.
+template <class T, class F>
+void write_piece(T* to, std::int64_t n, Write write, F&& f) {
+  using C = Compute<T>;
+  if constexpr (kIsCompute<T>) {
+    if (write == Write::overwrite) {
+      f(to);
+      return;
+    }
+  }
+  alignas(64) C values[kPiece], earlier[kPiece];
+  f(static_cast<C*>(values));
+  if (write == Write::accumulate) {
+    const C* const before = read_piece(to, n, earlier);
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) values[i] += before[i];
+  }
+  store_row(values, to, n);
+}
+
+/// A weight or bias over the elements of a row; `absent` everywhere where the view is null.
+template <class T>
+class Parameter {
+  using C = Compute<T>;
+
+ public:
+  Parameter(const ConstView& view, C absent) : data_(view.as<T>()) {
+    if (data_ == nullptr) std::fill_n(buffer_, kPiece, absent);
+  }
+  /// Valid until the next call.
+  const C* piece(std::int64_t first, std::int64_t n) {
+    return data_ == nullptr ? buffer_ : read_piece(data_ + first, n, buffer_);
+  }
+
+ private:
+  const T* data_;
+  alignas(64) C buffer_[kPiece];
+};
+
+/// Partial results of a reduction. A fixed number of them makes results independent of the instruction set's width and of
+/// how the data are aligned, and keeps several additions under way.
+template <class C>
+inline constexpr std::size_t kLanes = 256 / sizeof(C);
+
+/// K sums at once over 0 <= i < n: f(i) returns the K addends. K at most 2 stays within the registers.
+template <std::size_t K, class C, class F>
+std::array<C, K> lane_sums(std::int64_t n, F&& f) {
+  constexpr auto lanes = static_cast<std::int64_t>(kLanes<C>);
+  alignas(64) C sums[K][kLanes<C>] = {};
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+#pragma omp simd
+    for (std::int64_t lane = 0; lane < lanes; ++lane) {
+      const std::array<C, K> addends = f(i + lane);
+      for (std::size_t k = 0; k < K; ++k) sums[k][lane] += addends[k];
+    }
+  }
+  const std::int64_t rest = n - i;
+#pragma omp simd
+  for (std::int64_t lane = 0; lane < rest; ++lane) {
+    const std::array<C, K> addends = f(i + lane);
+    for (std::size_t k = 0; k < K; ++k) sums[k][lane] += addends[k];
+  }
+  std::array<C, K> result{};
+  for (std::size_t k = 0; k < K; ++k) {
+    for (std::int64_t half = lanes / 2; half > 0; half /= 2) {
+#pragma omp simd
+      for (std::int64_t lane = 0; lane < half; ++lane) sums[k][lane] += sums[k][lane + half];
+    }
+    result[k] = sums[k][0];
+  }
+  return result;
+}
+
+/// Sum of f(i) over 0 <= i < n.
+template <class C, class F>
+C lane_sum(std::int64_t n, F&& f) {
+  return lane_sums<1, C>(n, [&](std::int64_t i) { return std::array<C, 1>{f(i)}; })[0];
+}
+
+/// Largest of n elements, -inf for none; NaN is passed over.
+template <class C>
+C lane_max(const C* x, std::int64_t n) {
+  constexpr auto lanes = static_cast<std::int64_t>(kLanes<C>);
+  alignas(64) C most[kLanes<C>];
+  std::fill_n(most, lanes, -std::numeric_limits<C>::infinity());
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+#pragma omp simd
+    for (std::int64_t lane = 0; lane < lanes; ++lane) most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+  }
+  const std::int64_t rest = n - i;
+#pragma omp simd
+  for (std::int64_t lane = 0; lane < rest; ++lane) most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+  for (std::int64_t half = lanes / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (std::int64_t lane = 0; lane < half; ++lane) most[lane] = std::max(most[lane], most[lane + half]);
+  }
+  return most[0];
+}
+
+}  // namespace reprise::kernels::cpu

@@ -1,0 +1,127 @@
+// What a kernel sees of a tensor: a pointer, an element type, sizes and strides. Views own nothing.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <span>
+
+#include "reprise/kernels/dtype.h"
+
+namespace reprise {
+
+inline constexpr int kMaxRank = 8;
+
+/// Where a kernel runs.
+enum class DeviceKind : std::uint8_t { cpu, cuda };
+
+}  // namespace reprise
+
+namespace reprise::kernels {
+
+/// One number per axis, indexed by any integer type (axes are `int` everywhere, which std::array takes only with a cast).
+struct PerAxis : std::array<std::int64_t, kMaxRank> {
+  using Array = std::array<std::int64_t, kMaxRank>;
+  constexpr PerAxis& operator=(const std::same_as<Array> auto& values) {
+    Array::operator=(values);
+    return *this;
+  }
+  constexpr std::int64_t& operator[](std::integral auto axis) { return data()[axis]; }
+  constexpr std::int64_t operator[](std::integral auto axis) const { return data()[axis]; }
+};
+
+/// Sizes and strides (in elements) of a view; a broadcast axis has stride 0.
+struct Layout {
+  int rank = 0;
+  PerAxis sizes{}, strides{};
+
+  std::int64_t numel() const {
+    std::int64_t n = 1;
+    for (int axis = 0; axis < rank; ++axis) n *= sizes[axis];
+    return n;
+  }
+  /// True when the elements lie row-major without gaps (axes of size 1 do not count).
+  bool is_contiguous() const {
+    std::int64_t expected = 1;
+    for (int axis = rank - 1; axis >= 0; --axis) {
+      if (sizes[axis] != 1 && strides[axis] != expected) return false;
+      expected *= sizes[axis];
+    }
+    return true;
+  }
+  /// True for a rank-4 (N, C, H, W) layout whose memory order is N, H, W, C without gaps.
+  bool is_channels_last() const {
+    if (rank != 4) return false;
+    std::int64_t expected = 1;
+    for (int axis : {1, 3, 2, 0}) {
+      if (sizes[axis] != 1 && strides[axis] != expected) return false;
+      expected *= sizes[axis];
+    }
+    return true;
+  }
+  bool same_layout(const Layout& other) const {
+    if (rank != other.rank) return false;
+    for (int axis = 0; axis < rank; ++axis) {
+      if (sizes[axis] != other.sizes[axis]) return false;
+      if (sizes[axis] != 1 && strides[axis] != other.strides[axis]) return false;
+    }
+    return true;
+  }
+};
+
+template <class Pointer>
+struct BasicView : Layout {
+  Pointer data = nullptr;
+  DType dtype = DType::float32;
+
+  explicit operator bool() const { return data != nullptr; }
+  template <class T>
+  auto as() const {
+    if constexpr (std::is_const_v<std::remove_pointer_t<Pointer>>) return static_cast<const T*>(data);
+    else return static_cast<T*>(data);
+  }
+};
+
+/// Memory that a kernel writes; `data` is null for an output that nobody wants.
+using View = BasicView<void*>;
+
+/// Memory that a kernel reads; converts from View; `data` is null for an absent optional input.
+struct ConstView : BasicView<const void*> {
+  ConstView() = default;
+  ConstView(const View& view) {  // NOLINT(google-explicit-constructor): reading what may be written is safe
+    static_cast<Layout&>(*this) = view;
+    data = view.data;
+    dtype = view.dtype;
+  }
+};
+
+/// Whether a result replaces what is there or is added to it.
+enum class Write : std::uint8_t { overwrite, accumulate };
+
+/// A gradient to produce: `view.data` is null when nobody wants it.
+struct Target {
+  View view;
+  Write write = Write::overwrite;
+  explicit operator bool() const { return view.data != nullptr; }
+};
+
+/// The queue that a kernel runs on: the device and, on CUDA, its stream.
+struct Queue {
+  DeviceKind device = DeviceKind::cpu;
+  void* stream = nullptr;
+};
+
+/// Scratch memory that the caller provides; every family states how many bytes it needs.
+struct Workspace {
+  void* data = nullptr;
+  std::size_t bytes = 0;
+};
+
+/// Key of one node's random numbers: Philox4x32-10 with `seed` as key and `node` as the upper counter half.
+struct RandomKey {
+  std::uint64_t seed = 0;
+  std::uint64_t node = 0;
+  bool operator==(const RandomKey&) const = default;
+};
+
+}  // namespace reprise::kernels

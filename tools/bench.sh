@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# bench.sh BIN: runs every micro-benchmark in the folder BIN.
+set -euo pipefail
+
+for program in "$1"/bench_*; do
+  echo "== $(basename "$program")"
+  "$program" --benchmark_color=false 2>&1
+done

@@ -26,13 +26,14 @@ Segment::~Segment() {
   SegmentRegion* parent = region_->parent();
   ctx.region = parent == nullptr ? nullptr : parent->shared_from_this();
   ctx.tag = parent == nullptr ? nullptr : parent->tag();
-  if (std::uncaught_exceptions() > exceptions_) return;
+  region_->close();
+  if (region_->is_finished() || std::uncaught_exceptions() > exceptions_) return;
   if (region_->options().spare_last) spare_segments().add(*region_);
   else region_->drop();
 }
 
 void SpareSegments::add(SegmentRegion& segment) {
-  const std::int64_t live_bytes = current_pool().statistics().all.allocated.current;
+  const std::int64_t live_bytes = current_pool().live_bytes();
   entries_.push_back({&segment, live_bytes + segment.backward_bytes()});
   context().spare = this;
 }
@@ -61,7 +62,7 @@ void SpareSegments::drop_siblings(const SegmentRegion* parent) {
 }
 
 void SpareSegments::before_allocation(std::size_t bytes) {
-  const std::int64_t wanted = current_pool().statistics().all.allocated.current + static_cast<std::int64_t>(bytes);
+  const std::int64_t wanted = current_pool().live_bytes() + static_cast<std::int64_t>(bytes);
   for (std::size_t i = 0; i < entries_.size();) {
     if (wanted > entries_[i].bound_bytes) {
       drop(i);

@@ -12,13 +12,26 @@ std::uint64_t next_mark() {
   return ++mark;
 }
 
-/// True when the operation's outputs must be kept, since running it again is not allowed.
-bool must_stay(const Node& node) {
-  if (!node.table->replayable) return true;
-  return std::any_of(node.outputs, node.outputs + node.n_outputs, [](const Value* value) { return value->pinned; });
-}
+/// True when the value must be kept, since nothing can compute it again.
+bool must_stay(const Value& value) { return value.pinned || !value.producer->table->replayable; }
 
 bool needs_memory(const Value& value, std::uint64_t mark) { return value.mark == mark && value.storage == nullptr; }
+
+/// Values whose memory must not go while they are listed.
+class Held {
+ public:
+  explicit Held(std::vector<Value*> values) : values_(std::move(values)) {
+    for (Value* value : values_) add_keeper(value);
+  }
+  ~Held() {
+    for (Value* value : values_) drop_keeper(value);
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  std::vector<Value*> values_;
+};
 
 }  // namespace
 
@@ -68,27 +81,40 @@ bool SegmentRegion::will_play(const Node& node) const {
   return node.needs != 0 && !node.played && node.pass == node.tape->passes;
 }
 
-bool SegmentRegion::has_work() const {
+bool SegmentRegion::plays_now() const {
   bool any = false;
   for_each_node([&](const Node& node) { any |= will_play(node); });
   return any;
 }
 
 void SegmentRegion::hold_inputs() {
-  if (holds_inputs_) return;
+  if (std::exchange(holds_inputs_, true)) return;
   for (Value* value : inputs_) add_keeper(value);
-  holds_inputs_ = true;
+  for (Value* value : kept_) add_keeper(value);
 }
 
 void SegmentRegion::release_inputs() noexcept {
-  if (!holds_inputs_) return;
-  holds_inputs_ = false;
+  if (!std::exchange(holds_inputs_, false)) return;
   for (Value* value : inputs_) drop_keeper(value);
+  for (Value* value : kept_) drop_keeper(value);
 }
 
 void SegmentRegion::forget_inputs() noexcept {
   release_inputs();
+  kept_.clear();
   for (Value* value : std::exchange(inputs_, {})) drop_ref(value);
+}
+
+void SegmentRegion::forget_own(Value& value) noexcept {
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (!region->kept_.empty() && region->kept_.erase(&value) != 0 && region->holds_inputs_) drop_keeper(&value);
+  }
+}
+
+void SegmentRegion::keep(Value& value) {
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (region->kept_.insert(&value).second && region->holds_inputs_) add_keeper(&value);
+  }
 }
 
 void SegmentRegion::recorded(Node& node) {
@@ -99,15 +125,44 @@ void SegmentRegion::recorded(Node& node) {
       Value* value = node.inputs[i];
       if (owns(*value) || !inputs_.insert(value).second) continue;
       add_ref(value);
-      add_keeper(value);
+      if (holds_inputs_) add_keeper(value);
     }
+    if (!node.table->replayable) std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { keep(*value); });
   } catch (...) {
+    std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });
     items_.pop_back();
     throw;
   }
+  if (node.needs == 0) return;
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) ++region->work_;
 }
 
-void SegmentRegion::erased(Node& node) noexcept { items_[node.region_index].node = nullptr; }
+void SegmentRegion::erased(Node& node) noexcept {
+  items_[node.region_index].node = nullptr;
+  std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });
+  if (node.needs == 0 || node.played) return;
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (--region->work_ == 0 && region->closed_) region->forget_inputs();
+  }
+}
+
+void SegmentRegion::close() {
+  closed_ = true;
+  if (is_finished()) finish();
+}
+
+/// Nothing of the segment will be played again. Its nodes that want no gradient would otherwise refer to their inputs for as
+/// long as the user holds a result, and those to theirs: a running average would grow with every step.
+void SegmentRegion::finish() {
+  spare_segments().remove(*this);
+  forget_inputs();
+  if (parent_ != nullptr) return;
+  std::vector<Node*> idle;
+  for_each_node([&](Node& node) {
+    if (node.needs == 0) idle.push_back(&node);
+  });
+  retire(idle);
+}
 
 /// What must be held so that everything that backward reads can be there again: what is read from outside, and what of the
 /// segment's own cannot be computed again. Follows the reads from the saved values backward.
@@ -116,20 +171,17 @@ std::vector<Value*> SegmentRegion::needed_from_outside() {
   if (options_.drop == Drop::cheap) choose_what_stays(mark);
   std::vector<Value*> needed;
   const auto need = [&](Value& value) {
-    if (!owns(value)) {
+    const bool chosen = value.mark == mark && value.uses < 0 && value.storage != nullptr;
+    if (!owns(value) || must_stay(value) || chosen) {
       needed.push_back(&value);
-      return;
-    }
-    const bool stays = must_stay(*value.producer) || (value.mark == mark && value.uses < 0);
-    if (stays) needed.push_back(&value);
-    else if (value.mark != mark || value.uses == 0) {
+    } else if (value.mark != mark || value.uses <= 0) {
       value.mark = mark;
       value.uses = 1;
     }
   };
   for_each_node_backward([&](Node& node) {
     if (node.needs != 0 && !node.played) for_each_saved(node, need);
-    const bool in_slice = !must_stay(node) && std::any_of(node.outputs, node.outputs + node.n_outputs, [&](const Value* value) {
+    const bool in_slice = std::any_of(node.outputs, node.outputs + node.n_outputs, [&](const Value* value) {
       return value->mark == mark && value->uses > 0;
     });
     if (!in_slice) return;
@@ -166,35 +218,41 @@ void SegmentRegion::choose_what_stays(std::uint64_t mark) {
     }
     for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
       Value& value = *node.outputs[i];
-      if (cheap) value.uses = 0;
+      if (must_stay(value)) value.uses = kStays;
+      else if (cheap) value.uses = 0;
       else if (value.uses == kSaved) value.uses = kStays;
     }
   });
 }
 
 void SegmentRegion::drop() {
-  const std::vector<Value*> needed = needed_from_outside();
-  for (Value* value : needed) {
+  spare_segments().remove(*this);
+  if (dropped_) return;
+  std::unordered_set<Value*> outside;
+  std::unordered_set<Value*> own;
+  for (Value* value : needed_from_outside()) (owns(*value) ? own : outside).insert(value);
+  for (const Item& item : items_) {
+    if (item.nested != nullptr) item.nested->drop();
+  }
+  for (Value* value : outside) {
     add_ref(value);
     add_keeper(value);
   }
+  for (Value* value : own) add_keeper(value);
   release_everything();
-  inputs_.insert(needed.begin(), needed.end());
+  inputs_ = std::move(outside);
+  kept_ = std::move(own);
   holds_inputs_ = true;
 }
 
-/// Gives back every hold of the segment, its nodes and its nested segments. Nested segments keep their lists of inputs, to
-/// hold them again when this one is restored.
+/// Gives back every hold of the segment, its nodes and its nested segments, which are dropped. Nested segments keep their
+/// lists of inputs, to hold them again when this one is restored.
 void SegmentRegion::release_everything() noexcept {
   dropped_ = true;
   unplayed_ = 0;
   for (const Item& item : items_) {
-    if (item.node != nullptr) {
-      release_saved(*item.node);
-    } else if (item.nested != nullptr) {
-      if (!item.nested->dropped_) item.nested->drop();
-      item.nested->release_inputs();
-    }
+    if (item.node != nullptr) release_saved(*item.node);
+    else if (item.nested != nullptr) item.nested->release_inputs();
   }
   forget_inputs();
 }
@@ -205,9 +263,19 @@ void SegmentRegion::prepare(Node& node) {
   if (dropped_) restore();
 }
 
-void SegmentRegion::played(Node& node, bool retained) {
-  if (unplayed_ > 0 && --unplayed_ == 0 && retained) drop();
-  if (parent_ != nullptr) parent_->played(node, retained);
+void SegmentRegion::played(Node&, bool retained) {
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (!retained) --region->work_;
+    const bool last = region->unplayed_ > 0 && --region->unplayed_ == 0;
+    if (region->is_finished() && region->closed_) region->finish();
+    else if (last) region->drop();
+  }
+}
+
+void SegmentRegion::interrupted() noexcept {
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (region->unplayed_ > 0) region->drop();
+  }
 }
 
 /// Brings back what the segment's own nodes save and what its nested segments read: no more, and nothing for longer than it is
@@ -220,33 +288,34 @@ void SegmentRegion::restore() {
     ~TagScope() { ctx.tag = before; }
   } scope{ctx, std::exchange(ctx.tag, tag_)};
   const std::uint64_t mark = next_mark();
-  const std::vector<Node*> slice = slice_for_restore(mark);
+  std::vector<Value*> present;
+  const std::vector<Node*> slice = slice_for_restore(mark, present);
+  const Held held(std::move(present));  // a spared segment that lets go meanwhile must not take them along
   run_slice(slice, mark);
-  bool all_play = true;
-  for_each_node([&](const Node& node) {
-    if (will_play(node)) ++unplayed_;
-    else all_play = all_play && node.needs == 0;
-  });
+  for_each_node([&](const Node& node) { unplayed_ += will_play(node) ? 1 : 0; });
   take_holds();
   dropped_ = false;
-  if (all_play && !ctx.retaining) forget_inputs();
+  if (unplayed_ == work_ && !ctx.retaining) forget_inputs();
 }
 
 void SegmentRegion::take_holds() {
   for (const Item& item : items_) {
     if (item.node != nullptr) {
       if (will_play(*item.node)) hold_saved(*item.node);
-    } else if (item.nested != nullptr && item.nested->has_work()) {
+    } else if (item.nested != nullptr && item.nested->plays_now()) {
       item.nested->hold_inputs();
     }
   }
 }
 
 /// The nodes to run, oldest first. Marks the values that they give back, with the number of their uses.
-std::vector<Node*> SegmentRegion::slice_for_restore(std::uint64_t mark) {
+std::vector<Node*> SegmentRegion::slice_for_restore(std::uint64_t mark, std::vector<Value*>& present) {
   const auto want = [&](Value& value) {
-    if (value.storage != nullptr) return;
-    if (!owns(value)) {
+    if (value.storage != nullptr) {
+      present.push_back(&value);
+      return;
+    }
+    if (!owns(value) || must_stay(value)) {
       throw TapeError(fmt::format("[checkpoint] {} is needed for a replay, but its memory is gone; was this part of the tape "
                                   "played without retain_tape before?", describe(value)));
     }
@@ -258,10 +327,9 @@ std::vector<Node*> SegmentRegion::slice_for_restore(std::uint64_t mark) {
   };
   for (const Item& item : items_) {
     if (item.node != nullptr && will_play(*item.node)) for_each_saved(*item.node, want);
-    if (item.nested == nullptr || !item.nested->has_work()) continue;
-    for (Value* value : item.nested->inputs_) {
-      if (owns(*value)) want(*value);
-    }
+    if (item.nested == nullptr || !item.nested->plays_now()) continue;
+    for (Value* value : item.nested->inputs_) want(*value);
+    for (Value* value : item.nested->kept_) want(*value);
   }
   std::vector<Node*> slice;
   for_each_node_backward([&](Node& node) {
@@ -299,7 +367,7 @@ std::int64_t SegmentRegion::backward_bytes() const {
   std::unordered_set<const Value*> outside;
   std::int64_t live = 0;
   std::int64_t most = 0;
-  const auto bytes = [](const Value& value) { return static_cast<std::int64_t>(value.spec.bytes()); };
+  const auto bytes = [](const Value& value) { return Pool::block_bytes(value.spec.bytes()); };
   for_each_node_backward([&](const Node& node) {
     if (node.needs == 0) return;
     const OpTable& table = *node.table;

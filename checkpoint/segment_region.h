@@ -19,6 +19,13 @@ class SegmentRegion final : public Region {
   void erased(Node& node) noexcept override;
   void prepare(Node& node) override;
   void played(Node& node, bool retained) override;
+  void interrupted() noexcept override;
+  void keep(Value& value) override;
+
+  /// The scope has ended: no more nodes come.
+  void close();
+  /// True when no node of the segment is left to be played backward.
+  bool is_finished() const { return work_ == 0; }
 
   /// Frees what the segment can compute again, nested segments included. Needs no memory beyond small lists.
   void drop();
@@ -46,29 +53,35 @@ class SegmentRegion final : public Region {
 
   bool owns(const Value& value) const;
   bool will_play(const Node& node) const;
-  bool has_work() const;
+  bool plays_now() const;
   std::vector<Value*> needed_from_outside();
   void choose_what_stays(std::uint64_t mark);
   void release_everything() noexcept;
   void restore();
-  std::vector<Node*> slice_for_restore(std::uint64_t mark);
+  std::vector<Node*> slice_for_restore(std::uint64_t mark, std::vector<Value*>& present);
   void run_slice(const std::vector<Node*>& slice, std::uint64_t mark);
   void take_holds();
 
   void hold_inputs();
   void release_inputs() noexcept;
   void forget_inputs() noexcept;
+  void forget_own(Value& value) noexcept;
+  void finish();
 
   std::shared_ptr<SegmentRegion> parent_;
   MemoryTag* tag_;
   SegmentOptions options_;
   std::size_t index_in_parent_ = 0;
   std::vector<Item> items_;
-  // What the segment reads from outside (or keeps of its own, since it cannot be computed again). The records stay as long as
-  // the segment; the memory while `holds_inputs_`.
+  // What the segment reads from outside, and what it keeps of its own, since that cannot be computed again. The memory stays
+  // while `holds_inputs_`; the records of the inputs as long as they are listed. Own records are not counted: they would keep
+  // their node alive, and that the segment.
   std::unordered_set<Value*> inputs_;
+  std::unordered_set<Value*> kept_;
   bool holds_inputs_ = true;
+  bool closed_ = false;
   bool dropped_ = false;
+  std::int64_t work_ = 0;      // nodes, nested ones included, that a backward has yet to play for the last time
   std::int64_t unplayed_ = 0;  // nodes that were restored for the backward under way and have not run
 };
 

@@ -27,6 +27,26 @@ void run_halves(std::int64_t first, std::int64_t last, detail::Body body, void* 
   }
 }
 
+/// Calls group(first, last) for every `size` blocks, each in a segment.
+template <class F>
+void run_groups(std::int64_t n, std::int64_t size, const SegmentOptions& options, F&& group) {
+  for (std::int64_t first = 0; first < n; first += size) {
+    const std::int64_t last = std::min(n, first + size);
+    const Segment scope(segment_name(first, last), options);
+    group(first, last);
+  }
+}
+
+/// Blocks inside groups of ceil(sqrt(n)): where a block's output is cheap to compute from its input, as in a residual network, only
+/// the groups' inputs stay, and a group brings back one block after the other.
+void run_cheap(std::int64_t n, detail::Body body, void* context) {
+  const SegmentOptions options{.drop = Drop::cheap};
+  const std::int64_t size = blocks_per_segment({.strategy = Strategy::sqrt}, n);
+  run_groups(n, size, options, [&](std::int64_t first, std::int64_t last) {
+    run_groups(last - first, 1, options, [&](std::int64_t i, std::int64_t) { body(context, first + i, first + i + 1); });
+  });
+}
+
 }  // namespace
 
 Setting parse_setting(std::string_view text) {
@@ -76,13 +96,11 @@ void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, voi
     run_halves(0, n, body, context);
     return;
   }
-  const std::int64_t size = blocks_per_segment(setting, n);
-  const SegmentOptions options{.drop = setting.strategy == Strategy::cheap ? Drop::cheap : Drop::everything};
-  for (std::int64_t first = 0; first < n; first += size) {
-    const std::int64_t last = std::min(n, first + size);
-    const Segment scope(segment_name(first, last), options);
-    body(context, first, last);
+  if (setting.strategy == Strategy::cheap) {
+    run_cheap(n, body, context);
+    return;
   }
+  run_groups(n, blocks_per_segment(setting, n), {}, [&](std::int64_t first, std::int64_t last) { body(context, first, last); });
 }
 
 }  // namespace reprise::checkpoint

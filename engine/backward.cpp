@@ -62,8 +62,10 @@ void check_gradient(const Tensor& gradient, const Value& value, const char* what
                                to_string(gradient.shape()), name_of(value.spec.dtype), to_string(value.spec.shape)));
 }
 
+/// Hooks see memory that is this value's alone, so that what they change in place reaches no other gradient.
 Tensor run_hooks(const Value& value, Tensor gradient) {
   if (value.extras == nullptr) return gradient;
+  if (!is_exclusive(*gradient.value())) gradient = dense_copy(*gradient.value(), value);
   for (const auto& hook : value.extras->hooks) {
     Tensor replaced = hook(gradient);
     if (!replaced.defined()) continue;
@@ -99,6 +101,7 @@ class Player {
   void mark();
   void keep_useful();
   bool wants(const Value& value) const;
+  void hand_out(const Value& output, Value& gradient);
   void run(Node& node);
   void run_operation(Node& node, OwnedValues& dy);
   bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
@@ -124,6 +127,7 @@ Player::~Player() {
   for (Node* node : nodes_) {
     if (!done_) {
       for (std::uint32_t i = 0; i < node->n_outputs; ++i) set_gradient(*node->outputs[i], {});
+      if (node->region != nullptr) node->region->interrupted();
     }
     if (node->played) detail::forget_inputs(*node);
   }
@@ -182,7 +186,9 @@ void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradi
   }
   mark();
   if (chosen_only_) keep_useful();
-  for (std::size_t i = 0; i < roots_.size(); i += 2) add_gradient(*roots_[i].value(), roots_[i + 1]);
+  for (std::size_t i = 0; i < roots_.size(); i += 2) {
+    if (wants(*roots_[i].value())) add_gradient(*roots_[i].value(), roots_[i + 1]);
+  }
   roots_.clear();
 }
 
@@ -304,6 +310,14 @@ std::vector<Tensor> Player::take_wanted() {
   return std::move(wanted_gradients_);
 }
 
+/// The complete gradient of a chosen result; its memory is the caller's alone.
+void Player::hand_out(const Value& output, Value& gradient) {
+  const Tensor handed = is_exclusive(gradient) ? Tensor::share(&gradient) : dense_copy(gradient, output);
+  for (std::size_t k = 0; k < wanted_.size(); ++k) {
+    if (wanted_[k].value() == &output) wanted_gradients_[k] = handed;
+  }
+}
+
 void Player::run(Node& node) {
   OwnedValues dy(node.n_outputs);
   bool any = false;
@@ -313,15 +327,11 @@ void Player::run(Node& node) {
     if (dy[i] == nullptr) continue;
     any = true;
     if (has_hooks(output)) {
-      Tensor replaced = run_hooks(output, Tensor::share(dy[i]));
+      Tensor replaced = run_hooks(output, Tensor::adopt(dy.take(i)));
       add_user(replaced.value());
       dy.adopt(i, replaced.value());
     }
-    if (output.wanted_pass == pass_) {
-      for (std::size_t k = 0; k < wanted_.size(); ++k) {
-        if (wanted_[k].value() == &output) wanted_gradients_[k] = Tensor::share(dy[i]);
-      }
-    }
+    if (output.wanted_pass == pass_) hand_out(output, *dy[i]);
   }
   if (any) {
     if (node.region != nullptr) node.region->prepare(node);

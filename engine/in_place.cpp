@@ -1,13 +1,43 @@
 // Changes in place: every one counts as a new version of the memory, so that backward notices.
 #include <fmt/format.h>
 
-#include "reprise/in_place.h"
-
+#include "representable.h"
 #include "reprise/context.h"
+#include "reprise/in_place.h"
 #include "reprise/kernels/elementwise.h"
-#include "reprise/tensor.h"
 
 namespace reprise {
+
+namespace {
+
+/// An expanded view shows one element several times: what a change of it would mean depends on the order of the writes.
+void require_distinct_elements(const char* operation, const Tensor& tensor) {
+  for (int axis = 0; axis < tensor.rank(); ++axis) {
+    if (tensor.shape()[axis] < 2 || tensor.strides()[static_cast<std::size_t>(axis)] != 0) continue;
+    throw TapeError(fmt::format("[{}] {} shows the same memory several times along axis {}; change a clone()", operation,
+                                describe(*tensor.value()), axis));
+  }
+}
+
+/// A replay would not give the changed value again, nor those that it is a view of.
+void pin(Value& value) {
+  Value* changed = &value;
+  while (changed->producer != nullptr) {
+    Node& producer = *changed->producer;
+    if (producer.region != nullptr) {
+      producer.region->keep(*changed);
+      if (changed->storage == nullptr) {  // only the view was still there
+        retain(value.storage);
+        changed->storage = value.storage;
+      }
+    }
+    changed->pinned = true;
+    if (producer.table->view == nullptr || producer.n_inputs == 0) return;
+    changed = producer.inputs[0];
+  }
+}
+
+}  // namespace
 
 kernels::View change_in_place(const char* operation, const Tensor& tensor) {
   if (!tensor.defined()) throw Error(fmt::format("[{}] undefined tensor", operation));
@@ -19,8 +49,10 @@ kernels::View change_in_place(const char* operation, const Tensor& tensor) {
                                 recorded ? "change a clone() or a detach()ed copy"
                                          : "change it under NoGrad, outside forward and backward"));
   }
-  if (value.storage == nullptr) throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(value)));
-  if (value.producer != nullptr) value.pinned = true;
+  if (value.storage == nullptr)
+    throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(value)));
+  require_distinct_elements(operation, tensor);
+  pin(value);
   value.storage->version.fetch_add(1, std::memory_order_relaxed);
   return view_of(value);
 }
@@ -29,36 +61,51 @@ namespace {
 
 void require_same_shape(const char* operation, const Tensor& target, const Tensor& source) {
   if (target.shape() == source.shape()) return;
-  throw ShapeError(fmt::format("[{}] sizes differ: {} into {}", operation, to_string(source.shape()), to_string(target.shape())));
+  throw ShapeError(fmt::format("[{}] sizes differ: {} into {}", operation, to_string(source.shape()),
+                               to_string(target.shape())));
+}
+
+/// The elements of `source`, copied to scratch where writing `target` would change those that are yet to be read.
+kernels::ConstView unaliased(const Exec& exec, const Tensor& source, const Tensor& target) {
+  const kernels::View view = view_of(*source.value());
+  if (!source.shares_storage_with(target)) return view;
+  const kernels::View written = view_of(*target.value());
+  if (view.data == written.data && view.same_layout(written)) return view;
+  const kernels::View copy = exec.temporary(source.dtype(), source.shape());
+  kernels::copy({}, view, {copy, kernels::Write::overwrite});
+  return copy;
 }
 
 }  // namespace
 
 Tensor& Tensor::fill_(double value) {
+  detail::require_representable("fill_", value, dtype());
   kernels::fill({}, value, change_in_place("fill_", *this));
   return *this;
 }
 
 Tensor& Tensor::copy_(const Tensor& source) {
   require_same_shape("copy_", *this, source);
-  kernels::copy({}, view_of(*source.value()), {change_in_place("copy_", *this), kernels::Write::overwrite});
+  const Exec exec(device(), {});
+  const kernels::ConstView from = unaliased(exec, source, *this);
+  kernels::copy({}, from, {change_in_place("copy_", *this), kernels::Write::overwrite});
   return *this;
 }
 
 Tensor& Tensor::add_(const Tensor& other, double alpha) {
   require_same_shape("add_", *this, other);
   if (other.dtype() != dtype()) {
-    throw TypeError(fmt::format("[add_] {} added to {}; convert it first", name_of(other.dtype()), name_of(dtype())));
-  }
-  const kernels::View view = change_in_place("add_", *this);
-  if (alpha == 1) {
-    kernels::copy({}, view_of(*other.value()), {view, kernels::Write::accumulate});
-    return *this;
+    throw TypeError(
+        fmt::format("[add_] {} added to {}; convert it first", name_of(other.dtype()), name_of(dtype())));
   }
   const Exec exec(device(), {});
-  const kernels::View scaled = exec.temporary(dtype(), shape());
-  kernels::unary_forward({}, kernels::Unary::mul_scalar, alpha, view_of(*other.value()), scaled);
-  kernels::copy({}, scaled, {view, kernels::Write::accumulate});
+  kernels::ConstView addend = unaliased(exec, other, *this);
+  if (alpha != 1) {
+    const kernels::View scaled = exec.temporary(dtype(), shape());
+    kernels::unary_forward({}, kernels::Unary::mul_scalar, alpha, addend, scaled);
+    addend = scaled;
+  }
+  kernels::copy({}, addend, {change_in_place("add_", *this), kernels::Write::accumulate});
   return *this;
 }
 

@@ -153,6 +153,12 @@ void release_saved(Node& node) noexcept {
   for_each_saved(node, [](Value& value) { drop_keeper(&value); });
 }
 
+void retire(std::span<Node* const> nodes) noexcept {
+  for (Node* node : nodes) node->live_outputs.fetch_add(1, std::memory_order_relaxed);
+  for (Node* node : nodes) detail::forget_inputs(*node);
+  for (Node* node : nodes) detail::drop_node_ref(*node);
+}
+
 void check_versions(const Node& node, bool saved_only) {
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
     if (saved_only && (i >= kMaxInputs || !(node.saves.inputs >> i & 1u))) continue;
@@ -163,9 +169,10 @@ void check_versions(const Node& node, bool saved_only) {
         "backward, or give the operation a clone()",
         node.table->name, i, describe(value), value.version(), node.versions[i]));
   }
+  if (node.saves.outputs == 0 || node.table->view != nullptr) return;
   for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
     const Value& value = *node.outputs[i];
-    if (!(node.saves.outputs >> i & 1u) || !value.pinned) continue;
+    if (!(node.saves.outputs >> i & 1u) || value.version() == 0) continue;
     throw TapeError(fmt::format(
         "[{}] output {}, which backward reads, was changed in place after it was recorded; change a clone() instead",
         node.table->name, describe(value)));

@@ -31,6 +31,17 @@ namespace {
   throw TapeError(fmt::format("[{}] gives no gradient for input {}, {}; detach() it", table.name, i, describe(*inputs[i].value())));
 }
 
+/// A tape is walked and unlinked by one thread only.
+void require_own_tape(const OpTable& table, std::span<const Tensor> inputs, GradMask needs) {
+  const Tape* const own = context().tape;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Node* producer = inputs[i].value()->producer;
+    if (!(needs >> i & 1u) || producer == nullptr || producer->tape == own) continue;
+    throw TapeError(fmt::format("[{}] input {}, {}, was recorded on another thread's tape; detach() it there",
+                                table.name, i, describe(*inputs[i].value())));
+  }
+}
+
 /// Bits of the inputs that want a gradient from this operation.
 GradMask wanted_gradients(const OpTable& table, std::span<const Tensor> inputs, bool grad_enabled) {
   if (inputs.size() > kMaxInputs) throw_bad_input(table, inputs);
@@ -42,8 +53,9 @@ GradMask wanted_gradients(const OpTable& table, std::span<const Tensor> inputs, 
     }
     if (value->requires_grad) needs |= GradMask{1} << i;
   }
-  if (!grad_enabled || table.backward == nullptr) return 0;
+  if (!grad_enabled || table.backward == nullptr || needs == 0) return 0;
   if ((needs & ~table.gradient_inputs) != 0) [[unlikely]] throw_no_gradient(table, inputs, needs & ~table.gradient_inputs);
+  require_own_tape(table, inputs, needs);
   return needs;
 }
 

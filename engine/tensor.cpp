@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
+#include "representable.h"
 #include "reprise/context.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/random.h"
@@ -129,7 +132,20 @@ Tensor empty(const Shape& shape, const TensorOptions& options) {
   return result;
 }
 
+void detail::require_representable(const char* operation, double value, DType dtype) {
+  const auto held = [&] {
+    switch (dtype) {
+      case DType::boolean: return value == 0 || value == 1;
+      case DType::int32: return value >= -0x1p31 && value < 0x1p31 && value == std::trunc(value);
+      case DType::int64: return value >= -0x1p63 && value < 0x1p63 && value == std::trunc(value);
+      default: return true;
+    }
+  };
+  if (!held()) throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
+}
+
 Tensor full(const Shape& shape, double value, const TensorOptions& options) {
+  detail::require_representable("full", value, options.dtype);
   Tensor result = empty(shape, options);
   kernels::fill({}, value, view_of(*result.value()));
   return result;

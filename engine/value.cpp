@@ -112,8 +112,11 @@ std::string describe(const Value& value) {
   if (value.extras != nullptr && !value.extras->name.empty()) return fmt::format("'{}' {}", value.extras->name, shape);
   if (value.producer == nullptr) return fmt::format("an unnamed leaf {}", shape);
   const Node& node = *value.producer;
-  if (node.n_visible() <= 1) return fmt::format("the result of {} {}", node.table->name, shape);
-  return fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
+  const std::string result = node.n_visible() <= 1
+                                 ? fmt::format("the result of {} {}", node.table->name, shape)
+                                 : fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
+  if (node.table->view == nullptr || node.n_inputs == 0) return result;
+  return fmt::format("{}, a view of {}", result, describe(*node.inputs[0]));
 }
 
 }  // namespace reprise

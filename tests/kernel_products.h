@@ -1,4 +1,5 @@
-// What the tests of matrix products and convolutions share: each library in turn, a guarded workspace, tolerances.
+// What the tests of matrix products and convolutions share: each library in turn, a guarded workspace,
+// tolerances.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -53,10 +54,12 @@ class GuardedWorkspace {
 
 /// Numbers that 16-bit floats hold exactly, of both signs.
 inline KernelTensor& fill_exact(KernelTensor& tensor, std::int64_t seed) {
-  return tensor.fill([&](std::int64_t i) { return static_cast<double>((i * 37 + seed * 11) % 29 - 14) / 16; });
+  return tensor.fill(
+      [&](std::int64_t i) { return static_cast<double>((i * 37 + seed * 11) % 29 - 14) / 16; });
 }
 
-/// The error of a sum of `terms` products whose absolute values add up to `magnitude`, rounded to `dtype` at the end.
+/// The error of a sum of `terms` products whose absolute values add up to `magnitude`, rounded to `dtype` at
+/// the end.
 inline double sum_tolerance(DType dtype, std::int64_t terms, double magnitude, double result) {
   const double compute = unit_roundoff(dtype == DType::float64 ? DType::float64 : DType::float32);
   return static_cast<double>(terms + 4) * compute * magnitude + unit_roundoff(dtype) * std::abs(result);
@@ -71,7 +74,8 @@ inline std::vector<double> values_of(const ConstView& view) {
       at += rest % view.sizes[axis] * view.strides[axis];
       rest /= view.sizes[axis];
     }
-    dispatch_floating(view.dtype, [&]<class T>() { values.push_back(static_cast<double>(Compute<T>(view.as<T>()[at]))); });
+    dispatch_floating(
+        view.dtype, [&]<class T>() { values.push_back(static_cast<double>(Compute<T>(view.as<T>()[at]))); });
   }
   return values;
 }

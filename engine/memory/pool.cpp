@@ -26,6 +26,10 @@ void Pool::free(Block* block) noexcept {
 
 void Pool::recategorise(Block* block, Category category) noexcept { core_->recategorise(block, category); }
 MemoryStatistics Pool::statistics() const { return core_->statistics(); }
+std::int64_t Pool::live_bytes() const noexcept { return core_->live_bytes(); }
+std::int64_t Pool::block_bytes(std::size_t requested) noexcept {
+  return static_cast<std::int64_t>((requested + detail::kGranularity - 1) / detail::kGranularity * detail::kGranularity);
+}
 void Pool::reset_peaks() { core_->reset_peaks(); }
 std::size_t Pool::release_cached() { return core_->release_cached(); }
 MemoryTag* Pool::tag(std::string_view name) { return core_->tag(name); }
@@ -46,5 +50,12 @@ MemoryScope::~MemoryScope() {
 }
 
 MemoryStatistics MemoryScope::statistics() const { return core_->since(*window_); }
+
+MemoryTrace::MemoryTrace(Pool& pool, std::size_t most) : core_(pool.core_) {
+  moments_.reserve(most);
+  core_->trace(&moments_);
+}
+
+MemoryTrace::~MemoryTrace() { core_->trace(nullptr); }
 
 }  // namespace reprise

@@ -54,6 +54,7 @@ Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag) 
   block->category = category;
   block->tag = tag;
   ledger_.book(*block);
+  if (moments_ != nullptr) [[unlikely]] note_moment();
   if (poisons_) unpoison(block->data, bytes);
   return block;
 }
@@ -63,6 +64,7 @@ void PoolCore::free(BlockRecord* block) noexcept {
   {
     const Guard guard(lock_);
     ledger_.unbook(*block);
+    if (moments_ != nullptr) [[unlikely]] note_moment();
     if (poisons_) poison(block->data, block->allocated);
     block->live = false;
     block->requested = 0;
@@ -225,6 +227,23 @@ void PoolCore::recategorise(Block* block, Category category) noexcept {
 MemoryStatistics PoolCore::statistics() const {
   const Guard guard(lock_);
   return ledger_.since_reset();
+}
+
+std::int64_t PoolCore::live_bytes() const noexcept {
+  const Guard guard(lock_);
+  return ledger_.now().all.allocated.current;
+}
+
+void PoolCore::trace(std::vector<MemoryMoment>* moments) noexcept {
+  const Guard guard(lock_);
+  moments_ = moments;
+}
+
+/// Writes as long as there is room: neither allocating nor freeing may fail for the sake of a trace.
+void PoolCore::note_moment() noexcept {
+  if (moments_->size() == moments_->capacity()) return;
+  const MemoryStatistics& now = ledger_.now();
+  moments_->push_back({now.all.allocated.current, now.activations.allocated.current});
 }
 
 void PoolCore::reset_peaks() {

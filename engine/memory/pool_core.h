@@ -46,12 +46,14 @@ class PoolCore {
   void recategorise(Block* block, Category category) noexcept;
 
   MemoryStatistics statistics() const;
+  std::int64_t live_bytes() const noexcept;
   void reset_peaks();
   std::size_t release_cached();
   MemoryTag* tag(std::string_view name);
   Usage usage(const MemoryTag* tag) const;
   std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
   void fail_after(std::int64_t n);
+  void trace(std::vector<MemoryMoment>* moments) noexcept;
   std::vector<SegmentInfo> segments() const;
   const Source& source() const { return *source_; }
 
@@ -77,6 +79,7 @@ class PoolCore {
   void absorb_right(BlockRecord* block) noexcept;
   std::size_t release_unused_segments() noexcept;
   bool injected_failure() noexcept;
+  void note_moment() noexcept;
   [[noreturn]] void throw_out_of_memory(std::size_t bytes, Category category, const MemoryTag* tag,
                                         bool injected);
   bool unheld() const noexcept { return owners_ == 0 && ledger_.live() == 0; }
@@ -86,6 +89,7 @@ class PoolCore {
   bool passthrough_;
   bool poisons_;
   std::int64_t until_failure_ = -1;  // allocations that still succeed; negative: all do
+  std::vector<MemoryMoment>* moments_ = nullptr;  // where a trace under way is written
   std::int64_t owners_ = 1;
   Pool handle_;  // what blocks point to
   Ledger ledger_;

@@ -111,7 +111,7 @@ void Conv2d::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
     const kernels::ConstView w = exec.contiguous(saved.input(1));
     through_channels_last(exec, slots[0], [&](const kernels::Target& dx) {
       const std::size_t bytes =
-          kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_data, params, dx.view, w, dy);
+          kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_data, params, dx.view, w, dy, dx.write);
       kernels::conv2d_backward_data(exec.queue(), params, dy, w, dx, exec.scratch(bytes));
     });
   }
@@ -119,7 +119,7 @@ void Conv2d::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
     const kernels::ConstView x = exec.channels_last(saved.input(0));
     const kernels::Target dw = slots[1];
     const std::size_t bytes =
-        kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_weight, params, x, dw.view, dy);
+        kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_weight, params, x, dw.view, dy, dw.write);
     kernels::conv2d_backward_weight(exec.queue(), params, x, dy, dw, exec.scratch(bytes));
   }
   if (slots.wants(2)) {

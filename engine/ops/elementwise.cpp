@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "reprise/ops/broadcast.h"
 
 namespace reprise {
@@ -205,6 +207,17 @@ template <kernels::Binary F>
 Tensor binary(Tensor a, Tensor b) {
   return apply(ops::Binary<F>{}, std::move(a), std::move(b));
 }
+/// A function with a scalar that x's type must be able to hold: integers are never computed in fractions, nor cut off.
+template <kernels::Unary F>
+Tensor with_scalar(std::string_view name, Tensor x, double alpha) {
+  const DType dtype = x.dtype();
+  const double bound = dtype == DType::int32 ? 0x1p31 : 0x1p63;
+  if (!is_floating(dtype) && !(alpha == std::trunc(alpha) && alpha >= -bound && alpha < bound)) {
+    throw TypeError(fmt::format("[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)", name,
+                                alpha, name_of(dtype), to_string(x.shape())));
+  }
+  return unary<F>(std::move(x), alpha);
+}
 Tensor comparison(kernels::Compare function, const Tensor& a, const Tensor& b) {
   return apply(ops::Compare{.function = function}, a, b);
 }
@@ -241,12 +254,12 @@ Tensor operator-(Tensor a, Tensor b) { return sub(std::move(a), std::move(b)); }
 Tensor operator*(Tensor a, Tensor b) { return mul(std::move(a), std::move(b)); }
 Tensor operator/(Tensor a, Tensor b) { return div(std::move(a), std::move(b)); }
 Tensor operator-(Tensor x) { return neg(std::move(x)); }
-Tensor operator+(Tensor x, double alpha) { return unary<kernels::Unary::add_scalar>(std::move(x), alpha); }
-Tensor operator-(Tensor x, double alpha) { return std::move(x) + -alpha; }
-Tensor operator*(Tensor x, double alpha) { return unary<kernels::Unary::mul_scalar>(std::move(x), alpha); }
-Tensor operator/(Tensor x, double alpha) { return std::move(x) * (1.0 / alpha); }
+Tensor operator+(Tensor x, double alpha) { return with_scalar<kernels::Unary::add_scalar>("add", std::move(x), alpha); }
+Tensor operator-(Tensor x, double alpha) { return with_scalar<kernels::Unary::add_scalar>("sub", std::move(x), -alpha); }
+Tensor operator*(Tensor x, double alpha) { return with_scalar<kernels::Unary::mul_scalar>("mul", std::move(x), alpha); }
+Tensor operator/(Tensor x, double alpha) { return with_scalar<kernels::Unary::mul_scalar>("div", std::move(x), 1.0 / alpha); }
 Tensor operator+(double alpha, Tensor x) { return std::move(x) + alpha; }
-Tensor operator-(double alpha, Tensor x) { return neg(std::move(x)) + alpha; }
+Tensor operator-(double alpha, Tensor x) { return with_scalar<kernels::Unary::add_scalar>("sub", neg(std::move(x)), alpha); }
 Tensor operator*(double alpha, Tensor x) { return std::move(x) * alpha; }
 Tensor operator/(double alpha, Tensor x) { return reciprocal(std::move(x)) * alpha; }
 

@@ -10,8 +10,8 @@ namespace reprise::kernels {
 
 namespace {
 
-/// Columns that one task sums at a time, in the first cache.
-constexpr std::int64_t kColumns = 256;
+/// Columns that one task sums at a time, in the first cache: many, as each row of them is one run of memory.
+constexpr std::int64_t kMinColumns = 256, kMaxColumns = cpu::kPiece;
 /// Rows that are summed before they are added to the rest, for accuracy.
 constexpr std::int64_t kRows = 64;
 /// Room for the partial sums of all bands of rows.
@@ -29,12 +29,12 @@ Bands cut(std::int64_t m, std::int64_t n) {
   return {(m + rows - 1) / rows, rows};
 }
 
-/// sums[j] = sum of column j over the rows [begin, end) of a matrix with `n` (at most kColumns) columns.
+/// sums[j] = sum of column j over the rows [begin, end) of a matrix with `n` (at most kMaxColumns) columns.
 template <class T>
 void sum_rows(const T* dy, std::int64_t row, std::int64_t column, std::int64_t begin, std::int64_t end,
               std::int64_t n, Compute<T>* sums) {
   using C = Compute<T>;
-  alignas(64) std::array<C, kColumns> part, values;
+  alignas(64) std::array<C, kMaxColumns> part, values;
   std::fill_n(sums, n, C(0));
   for (std::int64_t first = begin; first < end; first += kRows) {
     std::fill_n(part.data(), n, C(0));
@@ -70,14 +70,16 @@ void column_sums(const ConstView& dy, const Target& dbias) {
   const T* from = dy.as<T>();
   T* to = dbias.view.as<T>();
   const Bands bands = cut(m, n);
-  const std::int64_t blocks = (n + kColumns - 1) / kColumns;
-  const std::int64_t grain = std::max<std::int64_t>(1, 65536 / (std::min(n, kColumns) * bands.rows));
+  // A column's sum does not depend on the block that it is in.
+  const std::int64_t columns = std::clamp(n / (4 * num_threads()), kMinColumns, kMaxColumns);
+  const std::int64_t blocks = (n + columns - 1) / columns;
+  const std::int64_t grain = cpu::grain_of_rows(2 * cpu::kGrainElements, std::min(n, columns) * bands.rows);
 
   if (bands.count == 1) {
     cpu::parallel_for(blocks, grain, [&](std::int64_t begin, std::int64_t end) {
-      alignas(64) std::array<C, kColumns> sums;
-      for (std::int64_t j = begin * kColumns; j < std::min(end * kColumns, n); j += kColumns) {
-        const std::int64_t width = std::min(kColumns, n - j);
+      alignas(64) std::array<C, kMaxColumns> sums;
+      for (std::int64_t j = begin * columns; j < std::min(end * columns, n); j += columns) {
+        const std::int64_t width = std::min(columns, n - j);
         sum_rows(from + j * column, row, column, 0, m, width, sums.data());
         for (std::int64_t i = 0; i < width; ++i)
           write_sum(sums[static_cast<std::size_t>(i)], to[(j + i) * step], dbias.write);
@@ -89,9 +91,9 @@ void column_sums(const ConstView& dy, const Target& dbias) {
   alignas(64) std::array<C, kPartials> partials;
   cpu::parallel_for(bands.count * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t band = task / blocks, j = task % blocks * kColumns;
+      const std::int64_t band = task / blocks, j = task % blocks * columns;
       sum_rows(from + j * column, row, column, band * bands.rows, std::min((band + 1) * bands.rows, m),
-               std::min(kColumns, n - j), partials.data() + band * n + j);
+               std::min(columns, n - j), partials.data() + band * n + j);
     }
   });
   for (std::int64_t j = 0; j < n; ++j) {

@@ -15,8 +15,8 @@ bool has_bfloat16();
 }  // namespace onednn
 #endif
 
-/// Calls prepare(type of the computation, whether through oneDNN) for one way after the other until it returns true; the
-/// last way, Eigen, can do everything.
+/// Calls prepare(type of the computation, whether through oneDNN) for one way after the other until it
+/// returns true; the last way, Eigen, can do everything.
 template <class F>
 void choose_way(DType dtype, F&& prepare) {
   const DType converted = dtype == DType::float64 ? DType::float64 : DType::float32;

@@ -25,7 +25,8 @@ class Targets {
 
 /// The sum or mean of the rows' losses, in the order of the rows.
 template <class C>
-void reduce_losses(Reduction reduction, const C* row_loss, std::int64_t rows, std::int64_t count, const View& total) {
+void reduce_losses(Reduction reduction, const C* row_loss, std::int64_t rows, std::int64_t count,
+                   const View& total) {
   if (reduction == Reduction::none || !total) return;
   double sum = 0;
   for (std::int64_t row = 0; row < rows; ++row) sum += static_cast<double>(row_loss[row]);
@@ -51,9 +52,9 @@ void cross_entropy_backward_row(const T* x, T* dx, std::int64_t n, std::int64_t 
 
 }  // namespace
 
-std::int64_t cross_entropy_forward(const Queue&, Reduction reduction, std::int64_t ignore_index, const ConstView& logits,
-                                   const ConstView& targets, const View& row_loss, const View& lse, const View& total,
-                                   const View& count) {
+std::int64_t cross_entropy_forward(const Queue&, Reduction reduction, std::int64_t ignore_index,
+                                   const ConstView& logits, const ConstView& targets, const View& row_loss,
+                                   const View& lse, const View& total, const View& count) {
   const std::int64_t rows = logits.sizes[0], classes = logits.sizes[1];
   const Targets target(targets);
   std::int64_t used = 0;
@@ -82,9 +83,9 @@ std::int64_t cross_entropy_forward(const Queue&, Reduction reduction, std::int64
   return ignore_index;
 }
 
-void cross_entropy_backward(const Queue&, Reduction reduction, std::int64_t ignore_index, const ConstView& logits,
-                            const ConstView& targets, const ConstView& lse, const ConstView& count,
-                            const ConstView& dloss, const Target& dlogits) {
+void cross_entropy_backward(const Queue&, Reduction reduction, std::int64_t ignore_index,
+                            const ConstView& logits, const ConstView& targets, const ConstView& lse,
+                            const ConstView& count, const ConstView& dloss, const Target& dlogits) {
   if (!dlogits || logits.numel() == 0) return;
   const std::int64_t classes = logits.sizes[1];
   const Targets target(targets);

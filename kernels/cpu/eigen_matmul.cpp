@@ -5,6 +5,7 @@
 // per thread at most.
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC 12's own AVX-512 header reads variables that are undefined on purpose.
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 

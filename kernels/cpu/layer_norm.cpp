@@ -1,7 +1,8 @@
-// Layer norm and RMS norm, a row at a time: a row is read from memory once and stays in the cache for the passes over it.
+// Layer norm and RMS norm, a row at a time: a row is read from memory once and stays in the cache for the
+// passes over it.
 //
-// Parameter gradients are sums over rows. The rows are cut into chunks by the shape alone; each chunk sums its rows in
-// order into its part of the workspace, and the chunks are then added in order.
+// Parameter gradients are sums over rows. The rows are cut into chunks by the shape alone; each chunk sums
+// its rows in order into its part of the workspace, and the chunks are then added in order.
 #include <cmath>
 
 #include "parallel.h"
@@ -58,32 +59,35 @@ RowStatistics<Compute<T>> row_statistics(const T* x, std::int64_t n, double eps)
 
 /// y = (x - mean) * rstd * weight + bias; without `mean` and `bias`, RMS norm.
 template <bool kCentred>
-void norm_forward(double eps, const ConstView& x, const ConstView& weight, const ConstView& bias, const View& y,
-                  const View& mean, const View& rstd) {
+void norm_forward(double eps, const ConstView& x, const ConstView& weight, const ConstView& bias,
+                  const View& y, const View& mean, const View& rstd) {
   if (x.numel() == 0) return;
   const std::int64_t columns = x.sizes[1];
   dispatch_floating(x.dtype, [&]<class T>() {
     using C = Compute<T>;
-    parallel_for(x.sizes[0], grain_of_rows(kGrainElements, columns), [&](std::int64_t begin, std::int64_t end) {
-      Parameter<T> weights(weight, C{1}), biases(bias, C{0});
-      alignas(64) C buffer[kPiece];
-      for (std::int64_t row = begin; row < end; ++row) {
-        const T* const in = x.as<T>() + row * columns;
-        T* const out = y.as<T>() + row * columns;
-        const auto [centre, scale] = row_statistics<kCentred>(in, columns, eps);
-        if constexpr (kCentred) mean.as<C>()[row] = centre;
-        rstd.as<C>()[row] = scale;
-        for_each_piece(columns, [&, centre = centre, scale = scale](std::int64_t first, std::int64_t count) {
-          const C* const values = read_piece(in + first, count, buffer);
-          const C* const w = weights.piece(first, count);
-          const C* const b = biases.piece(first, count);
-          write_piece(out + first, count, Write::overwrite, [=](C* results) {
+    parallel_for(
+        x.sizes[0], grain_of_rows(kGrainElements, columns), [&](std::int64_t begin, std::int64_t end) {
+          Parameter<T> weights(weight, C{1}), biases(bias, C{0});
+          alignas(64) C buffer[kPiece];
+          for (std::int64_t row = begin; row < end; ++row) {
+            const T* const in = x.as<T>() + row * columns;
+            T* const out = y.as<T>() + row * columns;
+            const auto [centre, scale] = row_statistics<kCentred>(in, columns, eps);
+            if constexpr (kCentred) mean.as<C>()[row] = centre;
+            rstd.as<C>()[row] = scale;
+            for_each_piece(columns,
+                           [&, centre = centre, scale = scale](std::int64_t first, std::int64_t count) {
+                             const C* const values = read_piece(in + first, count, buffer);
+                             const C* const w = weights.piece(first, count);
+                             const C* const b = biases.piece(first, count);
+                             write_piece(out + first, count, Write::overwrite, [=](C* results) {
 #pragma omp simd
-            for (std::int64_t i = 0; i < count; ++i) results[i] = (values[i] - centre) * scale * w[i] + b[i];
-          });
+                               for (std::int64_t i = 0; i < count; ++i)
+                                 results[i] = (values[i] - centre) * scale * w[i] + b[i];
+                             });
+                           });
+          }
         });
-      }
-    });
   });
 }
 
@@ -95,32 +99,34 @@ class BackwardRow {
  public:
   BackwardRow(const ConstView& weight, std::int64_t columns) : weights_(weight, C{1}), columns_(columns) {}
 
-  /// Means of dy * weight (where centred) and of dy * weight * xhat; where kSums, adds dy * xhat to dweight and dy to dbias.
+  /// Means of dy * weight (where centred) and of dy * weight * xhat; where kSums, adds dy * xhat to dweight
+  /// and dy to dbias.
   template <bool kCentred, bool kSums>
-  std::array<C, 2> means(const T* x, const T* dy, RowStatistics<C> row, C* dweight, C* dbias) {
-    std::array<C, 2> sums{};
+  Pair<C> means(const T* x, const T* dy, RowStatistics<C> row, C* dweight, C* dbias) {
+    Pair<C> sums;
     for_each_piece(columns_, [&](std::int64_t first, std::int64_t count) {
       const C* const in = read_piece(x + first, count, x_);
       const C* const g = read_piece(dy + first, count, dy_);
       const C* const w = weights_.piece(first, count);
-      C* const dw = dweight + first;
-      C* const db = dbias + first;
-      const std::array<C, 2> more = lane_sums<2, C>(count, [=](std::int64_t i) {
+      C* const dw = kSums ? dweight + first : nullptr;
+      C* const db = kSums ? dbias + first : nullptr;
+      const Pair<C> more = lane_sums<C>(count, [=](std::int64_t i) {
         const C normal = (in[i] - row.mean) * row.rstd, grad = g[i] * w[i];
         if constexpr (kSums) {
           dw[i] += g[i] * normal;
           if constexpr (kCentred) db[i] += g[i];
         }
-        return std::array<C, 2>{kCentred ? grad : C{0}, grad * normal};
+        return Pair<C>{kCentred ? grad : C{0}, grad * normal};
       });
-      sums = {sums[0] + more[0], sums[1] + more[1]};
+      sums = {sums.first + more.first, sums.second + more.second};
     });
-    return {sums[0] / static_cast<C>(columns_), sums[1] / static_cast<C>(columns_)};
+    return {sums.first / static_cast<C>(columns_), sums.second / static_cast<C>(columns_)};
   }
 
-  /// dx (=, +=) rstd * (dy * weight - means[0] - xhat * means[1])
-  void write_dx(const T* x, const T* dy, RowStatistics<C> row, const std::array<C, 2>& means, T* dx, Write write) {
-    const C offset = means[0], slope = means[1] * row.rstd;
+  /// dx (=, +=) rstd * (dy * weight - means.first - xhat * means.second)
+  void write_dx(const T* x, const T* dy, RowStatistics<C> row, const Pair<C>& means, T* dx,
+                Write write) {
+    const C offset = means.first, slope = means.second * row.rstd;
     for_each_piece(columns_, [&](std::int64_t first, std::int64_t count) {
       const C* const in = read_piece(x + first, count, x_);
       const C* const g = read_piece(dy + first, count, dy_);
@@ -141,24 +147,26 @@ class BackwardRow {
   alignas(64) C dy_[kPiece];
 };
 
-/// target (=, +=) the sums of all chunks; those of one chunk begin 2 * columns after those of the one before.
+/// target (=, +=) the sums of all chunks, which begin at `offset` in the 2 * columns sums of each.
 template <class T>
-void combine_chunks(const RowChunks& plan, const Compute<T>* sums, const Target& target) {
+void combine_chunks(const RowChunks& plan, const Compute<T>* sums, std::int64_t offset,
+                    const Target& target) {
   using C = Compute<T>;
   if (!target) return;
-  parallel_for(plan.columns, grain_of_rows(kGrainElements, plan.chunks), [&](std::int64_t begin, std::int64_t end) {
-    alignas(64) C total[kPiece];
-    for_each_piece(end - begin, [&](std::int64_t first, std::int64_t count) {
-      std::fill_n(total, count, C{0});
-      for (std::int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-        const C* const part = sums + 2 * chunk * plan.columns + begin + first;
+  parallel_for(plan.columns, grain_of_rows(kGrainElements, plan.chunks),
+               [&](std::int64_t begin, std::int64_t end) {
+                 alignas(64) C total[kPiece];
+                 for_each_piece(end - begin, [&](std::int64_t first, std::int64_t count) {
+                   std::fill_n(total, count, C{0});
+                   for (std::int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
+                     const C* const part = sums + 2 * chunk * plan.columns + offset + begin + first;
 #pragma omp simd
-        for (std::int64_t i = 0; i < count; ++i) total[i] += part[i];
-      }
-      write_piece(target.view.as<T>() + begin + first, count, target.write,
-                  [&](C* out) { std::copy_n(total, count, out); });
-    });
-  });
+                     for (std::int64_t i = 0; i < count; ++i) total[i] += part[i];
+                   }
+                   write_piece(target.view.as<T>() + begin + first, count, target.write,
+                               [&](C* out) { std::copy_n(total, count, out); });
+                 });
+               });
 }
 
 /// What the backward pass reads and writes; `mean` and `dbias` are null for RMS norm.
@@ -183,7 +191,7 @@ void backward_rows(const NormBackward& call, const RowChunks& plan, Compute<T>* 
         const T* const x = call.x.as<T>() + row * columns;
         const T* const dy = call.dy.as<T>() + row * columns;
         const RowStatistics<C> statistics{kCentred ? call.mean.as<C>()[row] : C{0}, call.rstd.as<C>()[row]};
-        const std::array<C, 2> means =
+        const Pair<C> means =
             backward.template means<kCentred, kSums>(x, dy, statistics, dweight, dbias);
         if (call.dx) {
           backward.write_dx(x, dy, statistics, means, call.dx.view.as<T>() + row * columns, call.dx.write);
@@ -206,15 +214,15 @@ void norm_backward(const NormBackward& call, const Workspace& workspace) {
     Carver carver(workspace);
     C* const sums = static_cast<C*>(carver.take(plan.numel() * sizeof(C)));
     backward_rows<T, kCentred, true>(call, plan, sums);
-    combine_chunks<T>(plan, sums, call.dweight);
-    combine_chunks<T>(plan, sums + plan.columns, call.dbias);
+    combine_chunks<T>(plan, sums, 0, call.dweight);
+    combine_chunks<T>(plan, sums, plan.columns, call.dbias);
   });
 }
 
 }  // namespace
 
-void layer_norm_forward(const Queue&, double eps, const ConstView& x, const ConstView& weight, const ConstView& bias,
-                        const View& y, const View& mean, const View& rstd) {
+void layer_norm_forward(const Queue&, double eps, const ConstView& x, const ConstView& weight,
+                        const ConstView& bias, const View& y, const View& mean, const View& rstd) {
   norm_forward<true>(eps, x, weight, bias, y, mean, rstd);
 }
 
@@ -236,7 +244,8 @@ void layer_norm_backward(const Queue&, const ConstView& x, const ConstView& weig
 }
 
 void rms_norm_backward(const Queue&, const ConstView& x, const ConstView& weight, const ConstView& rstd,
-                       const ConstView& dy, const Target& dx, const Target& dweight, const Workspace& workspace) {
+                       const ConstView& dy, const Target& dx, const Target& dweight,
+                       const Workspace& workspace) {
   const ConstView no_mean;
   const Target no_bias;
   norm_backward<false>({x, weight, no_mean, rstd, dy, dx, dweight, no_bias}, workspace);

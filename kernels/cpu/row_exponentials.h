@@ -10,8 +10,8 @@
 
 namespace reprise::kernels::cpu {
 
-/// The largest element of a row and the sum of exp(x - largest): NaN where the row has a NaN or +inf, 0 where it has
-/// only -inf.
+/// The largest element of a row and the sum of exp(x - largest): NaN where the row has a NaN or +inf, 0 where
+/// it has only -inf.
 template <class C>
 struct RowExponentials {
   C largest = -std::numeric_limits<C>::infinity();

@@ -45,8 +45,8 @@ const Compute<T>* read_piece(const T* from, std::int64_t n, Compute<T>* buffer) 
   }
 }
 
-/// Has f(values) compute n elements (at most kPiece) and stores or adds them at `to`, rounded once. f may compute in the
-/// memory at `to` itself.
+/// Has f(values) compute n elements (at most kPiece) and stores or adds them at `to`, rounded once. f may
+/// compute in the memory at `to` itself.
 template <class T, class F>
 void write_piece(T* to, std::int64_t n, Write write, F&& f) {
   using C = Compute<T>;
@@ -85,45 +85,65 @@ class Parameter {
   alignas(64) C buffer_[kPiece];
 };
 
-/// Partial results of a reduction. A fixed number of them makes results independent of the instruction set's width and of
-/// how the data are aligned, and keeps several additions under way.
+/// Partial results of a reduction. A fixed number of them makes results independent of the instruction set's
+/// width and of how the data are aligned, and keeps several additions under way.
 template <class C>
 inline constexpr std::size_t kLanes = 256 / sizeof(C);
 
-/// K sums at once over 0 <= i < n: f(i) returns the K addends. K at most 2 stays within the registers.
-template <std::size_t K, class C, class F>
-std::array<C, K> lane_sums(std::int64_t n, F&& f) {
+/// Folds the upper half of 2 * kHalf lanes onto the lower one until one is left: f(lower, upper).
+template <std::size_t kHalf, class C, class F>
+C fold_lanes(C* lanes, F f) {
+#pragma omp simd
+  for (std::size_t lane = 0; lane < kHalf; ++lane) lanes[lane] = f(lanes[lane], lanes[lane + kHalf]);
+  if constexpr (kHalf > 1) return fold_lanes<kHalf / 2>(lanes, f);
+  return lanes[0];
+}
+
+template <class C>
+C add_lanes(C* lanes) {
+  return fold_lanes<kLanes<C> / 2>(lanes, [](C a, C b) { return a + b; });
+}
+
+/// Sum of f(i) over 0 <= i < n. f is a value, so that what it captures is known not to be overwritten by what it stores.
+template <class C, class F>
+C lane_sum(std::int64_t n, F f) {
   constexpr auto lanes = static_cast<std::int64_t>(kLanes<C>);
-  alignas(64) C sums[K][kLanes<C>] = {};
+  alignas(64) C sums[kLanes<C>] = {};
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
 #pragma omp simd
-    for (std::int64_t lane = 0; lane < lanes; ++lane) {
-      const std::array<C, K> addends = f(i + lane);
-      for (std::size_t k = 0; k < K; ++k) sums[k][lane] += addends[k];
-    }
+    for (std::int64_t lane = 0; lane < lanes; ++lane) sums[lane] += f(i + lane);
   }
   const std::int64_t rest = n - i;
 #pragma omp simd
-  for (std::int64_t lane = 0; lane < rest; ++lane) {
-    const std::array<C, K> addends = f(i + lane);
-    for (std::size_t k = 0; k < K; ++k) sums[k][lane] += addends[k];
-  }
-  std::array<C, K> result{};
-  for (std::size_t k = 0; k < K; ++k) {
-    for (std::int64_t half = lanes / 2; half > 0; half /= 2) {
-#pragma omp simd
-      for (std::int64_t lane = 0; lane < half; ++lane) sums[k][lane] += sums[k][lane + half];
-    }
-    result[k] = sums[k][0];
-  }
-  return result;
+  for (std::int64_t lane = 0; lane < rest; ++lane) sums[lane] += f(i + lane);
+  return add_lanes(sums);
 }
 
-/// Sum of f(i) over 0 <= i < n.
+template <class C>
+struct Pair {
+  C first = 0, second = 0;
+};
+
+/// Two sums at once; f returns a Pair.
 template <class C, class F>
-C lane_sum(std::int64_t n, F&& f) {
-  return lane_sums<1, C>(n, [&](std::int64_t i) { return std::array<C, 1>{f(i)}; })[0];
+Pair<C> lane_sums(std::int64_t n, F f) {
+  constexpr auto lanes = static_cast<std::int64_t>(kLanes<C>);
+  alignas(64) C first[kLanes<C>] = {}, second[kLanes<C>] = {};
+  const auto add = [&](std::int64_t at, std::int64_t lane) {
+    const Pair<C> addends = f(at);
+    first[lane] += addends.first;
+    second[lane] += addends.second;
+  };
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+#pragma omp simd
+    for (std::int64_t lane = 0; lane < lanes; ++lane) add(i + lane, lane);
+  }
+  const std::int64_t rest = n - i;
+#pragma omp simd
+  for (std::int64_t lane = 0; lane < rest; ++lane) add(i + lane, lane);
+  return {add_lanes(first), add_lanes(second)};
 }
 
 /// Largest of n elements, -inf for none; NaN is passed over.
@@ -135,16 +155,14 @@ C lane_max(const C* x, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
 #pragma omp simd
-    for (std::int64_t lane = 0; lane < lanes; ++lane) most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+    for (std::int64_t lane = 0; lane < lanes; ++lane)
+      most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
   }
   const std::int64_t rest = n - i;
 #pragma omp simd
-  for (std::int64_t lane = 0; lane < rest; ++lane) most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
-  for (std::int64_t half = lanes / 2; half > 0; half /= 2) {
-#pragma omp simd
-    for (std::int64_t lane = 0; lane < half; ++lane) most[lane] = std::max(most[lane], most[lane + half]);
-  }
-  return most[0];
+  for (std::int64_t lane = 0; lane < rest; ++lane)
+    most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+  return fold_lanes<kLanes<C> / 2>(most, [](C a, C b) { return b > a ? b : a; });
 }
 
 }  // namespace reprise::kernels::cpu

@@ -15,9 +15,10 @@ template <class F>
 void for_each_row(const Layout& x, DType dtype, F&& f) {
   if (x.numel() == 0) return;
   dispatch_floating(dtype, [&]<class T>() {
-    parallel_for(x.sizes[0], grain_of_rows(kGrainExponentials, x.sizes[1]), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) f.template operator()<T>(row);
-    });
+    parallel_for(x.sizes[0], grain_of_rows(kGrainExponentials, x.sizes[1]),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t row = begin; row < end; ++row) f.template operator()<T>(row);
+                 });
   });
 }
 

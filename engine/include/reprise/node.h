@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "reprise/operation.h"
 
@@ -26,6 +27,10 @@ class Region : public std::enable_shared_from_this<Region> {
   virtual void prepare(Node& node) = 0;
   /// Backward has run `node`; with `retained` the tape will be played again.
   virtual void played(Node& node, bool retained) = 0;
+  /// The backward under way has failed: what was brought back for it may go again.
+  virtual void interrupted() noexcept = 0;
+  /// The value, produced by a node of this region, cannot be computed again: it was changed in place.
+  virtual void keep(Value& value) = 0;
 };
 
 /// One recorded operation. It owns its outputs and lives as long as any of them is referred to. Allocated in one piece with
@@ -85,6 +90,9 @@ void for_each_saved(Node& node, F&& f) {
     if (i < kMaxInputs && (node.saves.outputs >> i & 1u)) f(*node.outputs[i]);
   }
 }
+
+/// These nodes will never run again: they forget their inputs, so that what only they referred to can go.
+void retire(std::span<Node* const> nodes) noexcept;
 
 /// Throws TapeError naming the value when an input's memory changed since `node` read it (`saved_only`: of those saved).
 void check_versions(const Node& node, bool saved_only);

@@ -140,9 +140,16 @@ Tensor rand(const Shape& shape, const TensorOptions& options = {});
 /// Standard normal, from `generator()`.
 Tensor randn(const Shape& shape, const TensorOptions& options = {});
 
-/// A copy of host data in row-major order; throws ShapeError when the count differs from the shape's.
+/// A copy of host data in row-major order; throws ShapeError when the count differs from the shape's, TypeError where an integer
+/// type is too small.
 template <class T>
-Tensor from_host(std::span<const T> elements, const Shape& shape, const TensorOptions& options = {});
+Tensor from_host(std::span<const T> elements, const Shape& shape, const TensorOptions& options);
+
+/// The same, of the C++ type's dtype.
+template <class T>
+Tensor from_host(std::span<const T> elements, const Shape& shape) {
+  return from_host<T>(elements, shape, {.dtype = dtype_of<T>()});
+}
 
 /// A copy of host data, of the C++ type's dtype: tensor<float>({1, 2, 3, 4}, {2, 2}).
 template <class T>

@@ -56,6 +56,12 @@ struct SegmentInfo {
   std::vector<BlockInfo> blocks;
 };
 
+/// What is live after one allocation or one free, in bytes after rounding.
+struct MemoryMoment {
+  std::int64_t allocated = 0;
+  std::int64_t activations = 0;  // Category::activations and Category::recomputed
+};
+
 namespace detail {
 class PoolCore;
 struct ScopeWindow;
@@ -85,6 +91,12 @@ class Pool {
   /// Peaks are those since the last `reset_peaks`, whatever scopes are open.
   MemoryStatistics statistics() const;
 
+  /// `statistics().all.allocated.current`, without the cost of the rest.
+  std::int64_t live_bytes() const noexcept;
+
+  /// What a request of that many bytes counts for in `live_bytes`.
+  static std::int64_t block_bytes(std::size_t requested) noexcept;
+
   /// Starts every peak, also of tags and of open scopes, at the current value.
   void reset_peaks();
 
@@ -111,6 +123,7 @@ class Pool {
  private:
   friend class detail::PoolCore;
   friend class MemoryScope;
+  friend class MemoryTrace;
   Pool(detail::PoolCore* core, bool owner) : core_(core), owner_(owner) {}
 
   detail::PoolCore* core_;
@@ -131,6 +144,22 @@ class MemoryScope {
  private:
   detail::PoolCore* core_;
   std::unique_ptr<detail::ScopeWindow> window_;
+};
+
+/// Writes down what is live after every allocation and free in a pool while it lives; one at a time, and the
+/// pool's owner must outlive it.
+class MemoryTrace {
+ public:
+  /// Keeps the first `most` moments.
+  explicit MemoryTrace(Pool& pool, std::size_t most = std::size_t{1} << 18);
+  MemoryTrace(const MemoryTrace&) = delete;
+  MemoryTrace& operator=(const MemoryTrace&) = delete;
+  ~MemoryTrace();
+  const std::vector<MemoryMoment>& moments() const { return moments_; }
+
+ private:
+  detail::PoolCore* core_;
+  std::vector<MemoryMoment> moments_;
 };
 
 /// The pool of the CPU's tensors, made at its first use over `host_source()`.

@@ -1,0 +1,246 @@
+// reprise compare: the same steps of the same model under several settings of its segments, each in a pool of its own.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/files.h"
+#include "cli/format.h"
+#include "cli/plot.h"
+#include "cli/progress.h"
+#include "cli/session.h"
+#include "cli/table.h"
+#include "cli/task.h"
+
+namespace reprise::cli {
+namespace {
+
+constexpr std::int64_t kStepsPerTurn = 5;  // consecutive steps of one setting: the first of each turn finds cold caches
+
+/// One setting: its pool, model, optimiser and generator, and what was measured.
+struct Run {
+  checkpoint::Setting setting;
+  std::shared_ptr<Pool> pool;
+  std::unique_ptr<Task> task;
+  std::unique_ptr<Stepper> stepper;
+  Generator generator;
+  std::vector<double> losses;
+  std::vector<double> step_ms;
+  std::int64_t replayed_nodes = 0;
+  std::vector<MemoryMoment> moments;  // of the last step
+
+  MemoryStatistics memory() const { return pool->statistics(); }
+};
+
+struct Row {
+  std::string segments;
+  MemoryStatistics memory;
+  double median_ms = 0, least_ms = 0, most_ms = 0;
+  double overhead = 0;  // of the median step over the first setting's
+  std::int64_t replayed_nodes = 0;
+  std::string losses, gradients, parameters;
+};
+
+std::string digest_of(const std::vector<double>& losses) {
+  const Tensor tensor = from_host<double>(losses, {static_cast<std::int64_t>(losses.size())}, {.dtype = DType::float64});
+  return nn::digest({&tensor, 1});
+}
+
+std::string gradient_digest(Task& task) {
+  std::vector<Tensor> gradients;
+  for (const Tensor& parameter : task.parameters()) gradients.push_back(parameter.grad());
+  return nn::digest(gradients);
+}
+
+/// Parameters, buffers, and where the generator stands.
+std::string state_digest(Run& run) {
+  std::vector<Tensor> state = run.task->parameters();
+  for (const Tensor& buffer : run.task->buffers()) state.push_back(buffer);
+  const std::vector<std::int64_t> generator{static_cast<std::int64_t>(run.generator.seed), static_cast<std::int64_t>(run.generator.next)};
+  state.push_back(tensor<std::int64_t>(generator, {2}));
+  return nn::digest(state);
+}
+
+/// Runs `body` with the run's own pool and generator in force.
+template <class F>
+void inside(Run& run, F&& body) {
+  set_default_pool(run.pool);
+  std::swap(generator(), run.generator);
+  body();
+  std::swap(generator(), run.generator);
+}
+
+Run prepare(const CompareOptions& options, const TaskFactory& factory, const checkpoint::Setting& setting, std::int64_t steps) {
+  Run run;
+  run.setting = setting;
+  run.pool = make_pool(options);
+  inside(run, [&] {
+    run.task = factory.make();
+    run.task->set_segments(setting);
+    run.stepper = std::make_unique<Stepper>(*run.task, options, steps);
+  });
+  return run;
+}
+
+void step(Run& run, std::int64_t i, bool last) {
+  inside(run, [&] {
+    std::unique_ptr<MemoryTrace> trace = last ? std::make_unique<MemoryTrace>(*run.pool) : nullptr;
+    reset_tape_counters();
+    const double start = now_ms();
+    run.losses.push_back(run.stepper->step(i));
+    run.step_ms.push_back(now_ms() - start);
+    run.replayed_nodes = tape_counters().replayed_nodes;
+    if (trace != nullptr) run.moments = trace->moments();
+  });
+}
+
+/// Steps all runs in turns, so that a change of the machine's speed meets all of them. False when interrupted.
+bool step_all(std::vector<Run>& runs, std::int64_t steps) {
+  Progress progress(std::cerr, standard_error(), "compare", steps * static_cast<std::int64_t>(runs.size()));
+  std::int64_t done = 0;
+  for (std::int64_t first = 0; first < steps; first += kStepsPerTurn) {
+    for (Run& run : runs) {
+      for (std::int64_t i = first; i < std::min(steps, first + kStepsPerTurn); ++i) {
+        if (interrupted()) return false;
+        step(run, i, i + 1 == steps);
+        progress.update(++done, checkpoint::to_string(run.setting));
+      }
+    }
+  }
+  progress.finish();
+  return true;
+}
+
+/// Median, least and most of all steps but the first, which prepares what later ones reuse.
+void summarise_times(const std::vector<double>& step_ms, Row& row) {
+  std::vector<double> times(step_ms.begin() + (step_ms.size() > 1 ? 1 : 0), step_ms.end());
+  std::sort(times.begin(), times.end());
+  const std::size_t n = times.size();
+  row.median_ms = n % 2 == 1 ? times[n / 2] : 0.5 * (times[n / 2 - 1] + times[n / 2]);
+  row.least_ms = times.front();
+  row.most_ms = times.back();
+}
+
+std::vector<Row> summarise(std::vector<Run>& runs) {
+  std::vector<Row> rows;
+  for (Run& run : runs) {
+    Row row;
+    row.segments = checkpoint::to_string(run.setting);
+    row.memory = run.memory();
+    summarise_times(run.step_ms, row);
+    row.replayed_nodes = run.replayed_nodes;
+    inside(run, [&] {
+      row.losses = digest_of(run.losses);
+      row.gradients = gradient_digest(*run.task);
+    });
+    row.parameters = state_digest(run);
+    rows.push_back(std::move(row));
+    rows.back().overhead = rows.back().median_ms / rows.front().median_ms - 1;
+  }
+  return rows;
+}
+
+bool all_equal(const std::vector<Row>& rows) {
+  return std::all_of(rows.begin(), rows.end(), [&](const Row& row) {
+    return row.losses == rows[0].losses && row.gradients == rows[0].gradients && row.parameters == rows[0].parameters;
+  });
+}
+
+Tone digest_tone(const std::string& digest, const std::string& reference) { return digest == reference ? Tone::good : Tone::bad; }
+
+void print_rows(const std::vector<Row>& rows) {
+  Table table({{.title = "segments", .align = Align::left},
+               {.title = "activations", .unit = "peak"},
+               {.title = "", .unit = "of first"},
+               {.title = "allocated", .unit = "peak"},
+               {.title = "requested", .unit = "peak"},
+               {.title = "reserved", .unit = "peak"},
+               {.title = "step", .unit = "median"},
+               {.title = "", .unit = "least–most"},
+               {.title = "overhead"},
+               {.title = "replayed", .unit = "nodes"},
+               {.title = "losses", .unit = "digest"},
+               {.title = "gradients", .unit = "digest"},
+               {.title = "parameters", .unit = "digest"}});
+  const auto first_activations = static_cast<double>(rows[0].memory.activations.allocated.peak);
+  for (const Row& row : rows) {
+    const auto activations = static_cast<double>(row.memory.activations.allocated.peak);
+    table.add_row({row.segments, format_bytes(row.memory.activations.allocated.peak), format_percent(activations, first_activations),
+                   format_bytes(row.memory.all.allocated.peak), format_bytes(row.memory.all.requested.peak), format_bytes(row.memory.reserved.peak),
+                   format_ms(row.median_ms), {fmt::format("{:.0f}–{:.0f}", row.least_ms, row.most_ms), Tone::faint},
+                   fmt::format("{:+.1f} %", 100 * row.overhead), format_count(row.replayed_nodes),
+                   {row.losses.substr(0, 8), digest_tone(row.losses, rows[0].losses)},
+                   {row.gradients.substr(0, 8), digest_tone(row.gradients, rows[0].gradients)},
+                   {row.parameters.substr(0, 8), digest_tone(row.parameters, rows[0].parameters)}});
+  }
+  fmt::print("\n{}", table.render(standard_output()));
+}
+
+nlohmann::json to_json(const CompareOptions& options, const std::vector<Run>& runs, const std::vector<Row>& rows, std::int64_t steps) {
+  nlohmann::json json{{"model", options.model}, {"description", runs[0].task->describe()}, {"data", runs[0].task->data_name()},
+                      {"steps", steps}, {"digests_equal", all_equal(rows)}, {"rows", nlohmann::json::array()}};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Row& row = rows[i];
+    json["rows"].push_back({{"segments", row.segments},
+                            {"peak_allocated_bytes", row.memory.all.allocated.peak},
+                            {"peak_requested_bytes", row.memory.all.requested.peak},
+                            {"peak_reserved_bytes", row.memory.reserved.peak},
+                            {"peak_activation_bytes", row.memory.activations.allocated.peak},
+                            {"step_ms_median", row.median_ms},
+                            {"step_ms", runs[i].step_ms},
+                            {"overhead", row.overhead},
+                            {"replayed_nodes", row.replayed_nodes},
+                            {"losses", row.losses},
+                            {"loss_values", runs[i].losses},
+                            {"gradient_digest", row.gradients},
+                            {"parameter_digest", row.parameters}});
+  }
+  return json;
+}
+
+void write_plot(const CompareOptions& options, const std::vector<Run>& runs) {
+  std::vector<Series> series;
+  for (const Run& run : runs) {
+    Series line{.name = checkpoint::to_string(run.setting), .points = {}};
+    // Every setting over the whole width: replays make the same step longer in events.
+    const auto last = static_cast<double>(std::max<std::size_t>(run.moments.size(), 2) - 1);
+    for (std::size_t i = 0; i < run.moments.size(); ++i) {
+      line.points.emplace_back(100 * static_cast<double>(i) / last, static_cast<double>(run.moments[i].activations));
+    }
+    series.push_back(std::move(line));
+  }
+  write_file_atomically(options.plot, render_memory_svg("Activations over one training step", runs[0].task->describe(),
+                                                        "progress of the step, % of its allocations and frees", series));
+  fmt::print("plot: {}\n", options.plot);
+}
+
+}  // namespace
+
+int compare(const CompareOptions& options) {
+  begin(options);
+  require_writable(options.plot);
+  const std::int64_t steps = options.steps.value_or(10);
+  if (steps < 1) throw ValueError(fmt::format("[compare] --steps {}; it must be at least 1", steps));
+  const std::unique_ptr<TaskFactory> factory = task_factory(options);
+  const std::shared_ptr<Pool> host_pool = default_pool();
+  std::vector<Run> runs;
+  for (const checkpoint::Setting& setting : options.segments) runs.push_back(prepare(options, *factory, setting, steps));
+  fmt::print("{}\n{}; {} steps\n", runs[0].task->describe(), runs[0].task->data_name(), steps);
+  const bool finished = step_all(runs, steps);
+  set_default_pool(host_pool);
+  if (!finished) {
+    fmt::print("interrupted\n");
+    return kInterrupted;
+  }
+  const std::vector<Row> rows = summarise(runs);
+  set_default_pool(host_pool);
+  print_rows(rows);
+  fmt::print("{}\n", all_equal(rows) ? "losses, gradients and parameters are equal to the last bit" : "DIGESTS DIFFER");
+  if (!options.plot.empty()) write_plot(options, runs);
+  if (!options.json.empty()) write_file_atomically(options.json, to_json(options, runs, rows, steps).dump(2) + "\n");
+  return all_equal(rows) ? 0 : 1;
+}
+
+}  // namespace reprise::cli

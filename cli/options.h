@@ -1,0 +1,49 @@
+// What the user asked for.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reprise/checkpoint.h"
+
+namespace reprise::cli {
+
+/// The options that `train` and `compare` share. Unset ones take the model's defaults.
+struct RunOptions {
+  std::string model;  // "gpt" or "resnet"
+  std::optional<std::string> preset;
+  std::optional<std::int64_t> layers;  // GPT: blocks; ResNet: blocks per stage
+  std::optional<std::int64_t> width, heads, seq, vocab;
+  std::optional<double> dropout, lr, weight_decay, clip;
+  std::optional<std::int64_t> batch, steps;
+  std::optional<std::string> schedule;  // constant, step or cosine
+  std::optional<std::int64_t> warmup;
+  std::string data;
+  bool augment = false;
+  std::uint64_t seed = 1;
+  std::optional<int> threads;
+  std::optional<std::int64_t> capacity_mib;
+  std::string json;
+  bool anomaly = false;
+};
+
+struct TrainOptions : RunOptions {
+  checkpoint::Setting segments;
+  std::int64_t eval_every = 0;
+  std::int64_t sample = 300;
+};
+
+struct CompareOptions : RunOptions {
+  std::vector<checkpoint::Setting> segments;
+  std::string plot;
+};
+
+/// Trains one model; returns the exit status.
+int train(const TrainOptions& options);
+
+/// Runs the same steps under several settings; returns the exit status.
+int compare(const CompareOptions& options);
+
+}  // namespace reprise::cli

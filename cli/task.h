@@ -1,0 +1,69 @@
+// A model, its data and its optimiser as one thing that can be stepped: what `train` and `compare` run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "cli/options.h"
+#include "reprise/reprise.h"
+
+namespace reprise::cli {
+
+/// The result of a training run on held-out data.
+struct Evaluation {
+  double loss = 0;
+  std::optional<double> accuracy;  // of images
+};
+
+/// A model with its data. Steps are pure functions of the seed and the step's number.
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual std::string describe() const = 0;       // "GPT, 6 layers, ..."
+  virtual std::string data_name() const = 0;
+  virtual std::string_view item_name() const = 0;  // what a step counts: "tokens", "images"
+  virtual std::int64_t items_per_step() const = 0;
+  virtual void set_segments(const checkpoint::Setting& setting) = 0;
+  virtual std::vector<Tensor> parameters() = 0;
+  virtual std::vector<Tensor> buffers() = 0;
+  /// The loss of training step `step`, recorded.
+  virtual Tensor loss(std::int64_t step) = 0;
+  virtual void set_training(bool training) = 0;
+  /// Loss and accuracy on held-out data; `thorough` uses all of it.
+  virtual Evaluation evaluate(bool thorough) = 0;
+  /// A piece of what the model can do, to be shown at the end; empty when there is nothing.
+  virtual std::string sample(std::int64_t length) = 0;
+};
+
+/// The data is read once and shared by all tasks made from it.
+class TaskFactory {
+ public:
+  virtual ~TaskFactory() = default;
+  /// A fresh model, initialised from the seed.
+  virtual std::unique_ptr<Task> make() const = 0;
+};
+std::unique_ptr<TaskFactory> gpt_factory(const RunOptions& options);
+std::unique_ptr<TaskFactory> resnet_factory(const RunOptions& options);
+std::unique_ptr<TaskFactory> task_factory(const RunOptions& options);
+
+/// Optimiser, schedule and clipping of a run.
+class Stepper {
+ public:
+  Stepper(Task& task, const RunOptions& options, std::int64_t steps);
+  /// One whole step: gradients cleared, forward, backward, clipped, updated. After an exception nothing has changed but the
+  /// gradients, which are cleared. Returns the loss.
+  double step(std::int64_t i);
+
+ private:
+  Task& task_;
+  std::variant<nn::AdamW, nn::Sgd> optimiser_;
+  nn::Schedule schedule_;
+  double clip_;
+  std::vector<Tensor> parameters_;
+};
+
+std::int64_t default_steps(const RunOptions& options);
+
+}  // namespace reprise::cli

@@ -1,0 +1,105 @@
+// reprise train: learn, show progress, and show at the end what was learnt.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/files.h"
+#include "cli/format.h"
+#include "cli/progress.h"
+#include "cli/session.h"
+#include "cli/task.h"
+
+namespace reprise::cli {
+namespace {
+
+struct Trained {
+  std::vector<double> losses;
+  double seconds = 0;
+  bool stopped = false;
+};
+
+Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps) {
+  Stepper stepper(task, options, steps);
+  Trained result;
+  Progress progress(std::cerr, standard_error(), "train", steps, Unwatched::plain_lines);
+  const double start = now_ms();
+  double last = start;
+  double shown_loss = 0;
+  for (std::int64_t i = 0; i < steps && !interrupted(); ++i) {
+    result.losses.push_back(stepper.step(i));
+    const double now = now_ms();
+    shown_loss = i == 0 ? result.losses.back() : 0.9 * shown_loss + 0.1 * result.losses.back();
+    const double rate = static_cast<double>(task.items_per_step()) * 1e3 / std::max(now - last, 1e-3);
+    last = now;
+    progress.update(i + 1, fmt::format("loss {:.4f}  {}  peak {}", shown_loss, format_rate(rate, task.item_name()),
+                                       format_bytes(current_pool().statistics().all.allocated.peak)));
+    if (options.eval_every > 0 && (i + 1) % options.eval_every == 0 && i + 1 < steps) {
+      const Evaluation held_out = task.evaluate(false);
+      progress.update(i + 1, fmt::format("held-out loss {:.4f}", held_out.loss));
+      last = now_ms();
+    }
+  }
+  result.seconds = (now_ms() - start) / 1e3;
+  result.stopped = interrupted();
+  const double items = static_cast<double>(task.items_per_step()) * static_cast<double>(result.losses.size());
+  progress.finish(fmt::format("{} steps in {}, {}", result.losses.size(), format_ms(result.seconds * 1e3),
+                              format_rate(items / std::max(result.seconds, 1e-9), task.item_name())));
+  return result;
+}
+
+/// The mean of the last losses: one batch alone is noisy.
+double recent_loss(const std::vector<double>& losses) {
+  constexpr std::size_t kRecent = 20;
+  const std::size_t n = std::min(kRecent, losses.size());
+  double total = 0;
+  for (std::size_t i = losses.size() - n; i < losses.size(); ++i) total += losses[i];
+  return n == 0 ? 0 : total / static_cast<double>(n);
+}
+
+}  // namespace
+
+int train(const TrainOptions& options) {
+  begin(options);
+  const std::int64_t steps = default_steps(options);
+  if (steps < 1) throw ValueError(fmt::format("[train] --steps {}; it must be at least 1", steps));
+  const std::unique_ptr<TaskFactory> factory = task_factory(options);
+  const std::unique_ptr<Task> task = factory->make();
+  task->set_segments(options.segments);
+  fmt::print("{}\n{}; segments: {}\n", task->describe(), task->data_name(), checkpoint::to_string(options.segments));
+
+  std::unique_ptr<AnomalyMode> anomaly = options.anomaly ? std::make_unique<AnomalyMode>() : nullptr;
+  const Trained trained = run_steps(*task, options, steps);
+  const MemoryStatistics memory = current_pool().statistics();
+  if (trained.stopped) {
+    fmt::print("interrupted after {} of {} steps\n", trained.losses.size(), steps);
+    return kInterrupted;
+  }
+  const Evaluation held_out = task->evaluate(true);
+  fmt::print("train loss {:.4f}   held-out loss {:.4f}", recent_loss(trained.losses), held_out.loss);
+  if (held_out.accuracy) fmt::print("   test accuracy {:.2f} %", 100 * *held_out.accuracy);
+  fmt::print("\npeak {} allocated, {} of activations, {} reserved; {} replayed nodes a step\n", format_bytes(memory.all.allocated.peak),
+             format_bytes(memory.activations.allocated.peak), format_bytes(memory.reserved.peak),
+             tape_counters().replayed_nodes / static_cast<std::int64_t>(trained.losses.size()));
+  if (const std::string sample = task->sample(options.sample); !sample.empty()) fmt::print("\n{}\n", sample);
+
+  if (options.json.empty()) return 0;
+  nlohmann::json json{{"model", options.model},
+                      {"segments", checkpoint::to_string(options.segments)},
+                      {"steps", steps},
+                      {"train_loss", recent_loss(trained.losses)},
+                      {"val_loss", held_out.loss},
+                      {"seconds", trained.seconds},
+                      {"losses", trained.losses},
+                      {"peak_allocated_bytes", memory.all.allocated.peak},
+                      {"peak_requested_bytes", memory.all.requested.peak},
+                      {"peak_reserved_bytes", memory.reserved.peak},
+                      {"peak_activation_bytes", memory.activations.allocated.peak}};
+  if (held_out.accuracy) json["test_accuracy"] = *held_out.accuracy;
+  write_file_atomically(options.json, json.dump(2) + "\n");
+  return 0;
+}
+
+}  // namespace reprise::cli

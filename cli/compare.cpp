@@ -1,4 +1,5 @@
-// reprise compare: the same steps of the same model under several settings of its segments, each in a pool of its own.
+// reprise compare: the same steps of the same model under several settings of its segments, each in a pool of
+// its own.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +18,8 @@
 namespace reprise::cli {
 namespace {
 
-constexpr std::int64_t kStepsPerTurn = 5;  // consecutive steps of one setting: the first of each turn finds cold caches
+constexpr std::int64_t kStepsPerTurn =
+    5;  // consecutive steps of one setting: the first of each turn finds cold caches
 
 /// One setting: its pool, model, optimiser and generator, and what was measured.
 struct Run {
@@ -44,7 +46,8 @@ struct Row {
 };
 
 std::string digest_of(const std::vector<double>& losses) {
-  const Tensor tensor = from_host<double>(losses, {static_cast<std::int64_t>(losses.size())}, {.dtype = DType::float64});
+  const Tensor tensor =
+      from_host<double>(losses, {static_cast<std::int64_t>(losses.size())}, {.dtype = DType::float64});
   return nn::digest({&tensor, 1});
 }
 
@@ -58,7 +61,8 @@ std::string gradient_digest(Task& task) {
 std::string state_digest(Run& run) {
   std::vector<Tensor> state = run.task->parameters();
   for (const Tensor& buffer : run.task->buffers()) state.push_back(buffer);
-  const std::vector<std::int64_t> generator{static_cast<std::int64_t>(run.generator.seed), static_cast<std::int64_t>(run.generator.next)};
+  const std::vector<std::int64_t> generator{static_cast<std::int64_t>(run.generator.seed),
+                                            static_cast<std::int64_t>(run.generator.next)};
   state.push_back(tensor<std::int64_t>(generator, {2}));
   return nn::digest(state);
 }
@@ -72,7 +76,8 @@ void inside(Run& run, F&& body) {
   std::swap(generator(), run.generator);
 }
 
-Run prepare(const CompareOptions& options, const TaskFactory& factory, const checkpoint::Setting& setting, std::int64_t steps) {
+Run prepare(const CompareOptions& options, const TaskFactory& factory, const checkpoint::Setting& setting,
+            std::int64_t steps) {
   Run run;
   run.setting = setting;
   run.pool = make_pool(options);
@@ -96,7 +101,8 @@ void step(Run& run, std::int64_t i, bool last) {
   });
 }
 
-/// Steps all runs in turns, so that a change of the machine's speed meets all of them. False when interrupted.
+/// Steps all runs in turns, so that a change of the machine's speed meets all of them. False when
+/// interrupted.
 bool step_all(std::vector<Run>& runs, std::int64_t steps) {
   Progress progress(std::cerr, standard_error(), "compare", steps * static_cast<std::int64_t>(runs.size()));
   std::int64_t done = 0;
@@ -144,11 +150,14 @@ std::vector<Row> summarise(std::vector<Run>& runs) {
 
 bool all_equal(const std::vector<Row>& rows) {
   return std::all_of(rows.begin(), rows.end(), [&](const Row& row) {
-    return row.losses == rows[0].losses && row.gradients == rows[0].gradients && row.parameters == rows[0].parameters;
+    return row.losses == rows[0].losses && row.gradients == rows[0].gradients &&
+           row.parameters == rows[0].parameters;
   });
 }
 
-Tone digest_tone(const std::string& digest, const std::string& reference) { return digest == reference ? Tone::good : Tone::bad; }
+Tone digest_tone(const std::string& digest, const std::string& reference) {
+  return digest == reference ? Tone::good : Tone::bad;
+}
 
 void print_rows(const std::vector<Row>& rows) {
   Table table({{.title = "segments", .align = Align::left},
@@ -167,10 +176,16 @@ void print_rows(const std::vector<Row>& rows) {
   const auto first_activations = static_cast<double>(rows[0].memory.activations.allocated.peak);
   for (const Row& row : rows) {
     const auto activations = static_cast<double>(row.memory.activations.allocated.peak);
-    table.add_row({row.segments, format_bytes(row.memory.activations.allocated.peak), format_percent(activations, first_activations),
-                   format_bytes(row.memory.all.allocated.peak), format_bytes(row.memory.all.requested.peak), format_bytes(row.memory.reserved.peak),
-                   format_ms(row.median_ms), {fmt::format("{:.0f}–{:.0f}", row.least_ms, row.most_ms), Tone::faint},
-                   fmt::format("{:+.1f} %", 100 * row.overhead), format_count(row.replayed_nodes),
+    table.add_row({row.segments,
+                   format_bytes(row.memory.activations.allocated.peak),
+                   format_percent(activations, first_activations),
+                   format_bytes(row.memory.all.allocated.peak),
+                   format_bytes(row.memory.all.requested.peak),
+                   format_bytes(row.memory.reserved.peak),
+                   format_ms(row.median_ms),
+                   {fmt::format("{:.0f}–{:.0f}", row.least_ms, row.most_ms), Tone::faint},
+                   fmt::format("{:+.1f} %", 100 * row.overhead),
+                   format_count(row.replayed_nodes),
                    {row.losses.substr(0, 8), digest_tone(row.losses, rows[0].losses)},
                    {row.gradients.substr(0, 8), digest_tone(row.gradients, rows[0].gradients)},
                    {row.parameters.substr(0, 8), digest_tone(row.parameters, rows[0].parameters)}});
@@ -178,9 +193,14 @@ void print_rows(const std::vector<Row>& rows) {
   fmt::print("\n{}", table.render(standard_output()));
 }
 
-nlohmann::json to_json(const CompareOptions& options, const std::vector<Run>& runs, const std::vector<Row>& rows, std::int64_t steps) {
-  nlohmann::json json{{"model", options.model}, {"description", runs[0].task->describe()}, {"data", runs[0].task->data_name()},
-                      {"steps", steps}, {"digests_equal", all_equal(rows)}, {"rows", nlohmann::json::array()}};
+nlohmann::json to_json(const CompareOptions& options, const std::vector<Run>& runs,
+                       const std::vector<Row>& rows, std::int64_t steps) {
+  nlohmann::json json{{"model", options.model},
+                      {"description", runs[0].task->describe()},
+                      {"data", runs[0].task->data_name()},
+                      {"steps", steps},
+                      {"digests_equal", all_equal(rows)},
+                      {"rows", nlohmann::json::array()}};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const Row& row = rows[i];
     json["rows"].push_back({{"segments", row.segments},
@@ -207,12 +227,14 @@ void write_plot(const CompareOptions& options, const std::vector<Run>& runs) {
     // Every setting over the whole width: replays make the same step longer in events.
     const auto last = static_cast<double>(std::max<std::size_t>(run.moments.size(), 2) - 1);
     for (std::size_t i = 0; i < run.moments.size(); ++i) {
-      line.points.emplace_back(100 * static_cast<double>(i) / last, static_cast<double>(run.moments[i].activations));
+      line.points.emplace_back(100 * static_cast<double>(i) / last,
+                               static_cast<double>(run.moments[i].activations));
     }
     series.push_back(std::move(line));
   }
-  write_file_atomically(options.plot, render_memory_svg("Activations over one training step", runs[0].task->describe(),
-                                                        "progress of the step, % of its allocations and frees", series));
+  write_file_atomically(options.plot,
+                        render_memory_svg("Activations over one training step", runs[0].task->describe(),
+                                          "progress of the step, % of its allocations and frees", series));
   fmt::print("plot: {}\n", options.plot);
 }
 
@@ -226,7 +248,8 @@ int compare(const CompareOptions& options) {
   const std::unique_ptr<TaskFactory> factory = task_factory(options);
   const std::shared_ptr<Pool> host_pool = default_pool();
   std::vector<Run> runs;
-  for (const checkpoint::Setting& setting : options.segments) runs.push_back(prepare(options, *factory, setting, steps));
+  for (const checkpoint::Setting& setting : options.segments)
+    runs.push_back(prepare(options, *factory, setting, steps));
   fmt::print("{}\n{}; {} steps\n", runs[0].task->describe(), runs[0].task->data_name(), steps);
   const bool finished = step_all(runs, steps);
   set_default_pool(host_pool);
@@ -237,9 +260,11 @@ int compare(const CompareOptions& options) {
   const std::vector<Row> rows = summarise(runs);
   set_default_pool(host_pool);
   print_rows(rows);
-  fmt::print("{}\n", all_equal(rows) ? "losses, gradients and parameters are equal to the last bit" : "DIGESTS DIFFER");
+  fmt::print("{}\n", all_equal(rows) ? "losses, gradients and parameters are equal to the last bit"
+                                     : "DIGESTS DIFFER");
   if (!options.plot.empty()) write_plot(options, runs);
-  if (!options.json.empty()) write_file_atomically(options.json, to_json(options, runs, rows, steps).dump(2) + "\n");
+  if (!options.json.empty())
+    write_file_atomically(options.json, to_json(options, runs, rows, steps).dump(2) + "\n");
   return all_equal(rows) ? 0 : 1;
 }
 

@@ -35,19 +35,26 @@ GptSetup make_setup(const RunOptions& options) {
   if (setup.seq < 1) throw ValueError(fmt::format("[train] --seq {}; it must be at least 1", setup.seq));
   config.context = std::max(config.context, setup.seq);
   setup.batch = options.batch.value_or(8);
-  if (setup.batch < 1) throw ValueError(fmt::format("[train] --batch {}; it must be at least 1", setup.batch));
+  if (setup.batch < 1)
+    throw ValueError(fmt::format("[train] --batch {}; it must be at least 1", setup.batch));
   setup.seed = options.seed;
   // A preset's vocabulary stands, where it is large enough, so that its cost is the real one.
   const std::int64_t occurring = setup.corpus.vocabulary_size();
-  if (options.vocab) config.vocabulary = *options.vocab;
-  else if (!options.preset || config.vocabulary < occurring) config.vocabulary = occurring;
+  if (options.vocab)
+    config.vocabulary = *options.vocab;
+  else if (!options.preset || config.vocabulary < occurring)
+    config.vocabulary = occurring;
   if (config.vocabulary < occurring) {
-    throw ValueError(fmt::format("[train] --vocab {} is too small: {} has {} different bytes", config.vocabulary, setup.corpus.name(), occurring));
+    throw ValueError(fmt::format("[train] --vocab {} is too small: {} has {} different bytes",
+                                 config.vocabulary, setup.corpus.name(), occurring));
   }
   for (const nn::Split split : {nn::Split::train, nn::Split::validation}) {
     if (setup.corpus.size(split) <= setup.seq) {
-      throw ValueError(fmt::format("[train] {} has {} bytes in its {} part; --seq {} needs more; give a longer text or a shorter --seq",
-                                   setup.corpus.name(), setup.corpus.size(split), split == nn::Split::train ? "training" : "validation", setup.seq));
+      throw ValueError(
+          fmt::format("[train] {} has {} bytes in its {} part; --seq {} needs more; give a longer text or a "
+                      "shorter --seq",
+                      setup.corpus.name(), setup.corpus.size(split),
+                      split == nn::Split::train ? "training" : "validation", setup.seq));
     }
   }
   check(config);
@@ -65,8 +72,10 @@ class GptTask final : public Task {
     const nn::GptConfig& config = setup_->config;
     std::int64_t elements = 0;
     for (const Tensor& parameter : const_cast<GptTask*>(this)->parameters()) elements += parameter.numel();
-    return fmt::format("GPT: {} layers, width {}, {} heads, vocabulary {}, {} parameters; batch {} of {} tokens, dropout {}", config.layers,
-                       config.width, config.heads, format_count(config.vocabulary), format_count(elements), setup_->batch, setup_->seq, config.dropout);
+    return fmt::format(
+        "GPT: {} layers, width {}, {} heads, vocabulary {}, {} parameters; batch {} of {} tokens, dropout {}",
+        config.layers, config.width, config.heads, format_count(config.vocabulary), format_count(elements),
+        setup_->batch, setup_->seq, config.dropout);
   }
   std::string data_name() const override { return setup_->corpus.name(); }
   std::string_view item_name() const override { return "tokens"; }
@@ -78,7 +87,9 @@ class GptTask final : public Task {
 
   Tensor loss(std::int64_t step) override {
     resize(setup_->batch);
-    setup_->corpus.random_batch<std::int32_t>(nn::Split::train, setup_->seed, static_cast<std::uint64_t>(step), setup_->batch, setup_->seq, ids_, targets_);
+    setup_->corpus.random_batch<std::int32_t>(nn::Split::train, setup_->seed,
+                                              static_cast<std::uint64_t>(step), setup_->batch, setup_->seq,
+                                              ids_, targets_);
     return loss_of_batch(setup_->batch);
   }
 
@@ -91,7 +102,8 @@ class GptTask final : public Task {
     for (std::int64_t first = 0; first < windows; first += setup_->batch) {
       const std::int64_t batch = std::min(setup_->batch, windows - first);
       resize(batch);
-      setup_->corpus.window_batch<std::int32_t>(nn::Split::validation, first, batch, setup_->seq, ids_, targets_);
+      setup_->corpus.window_batch<std::int32_t>(nn::Split::validation, first, batch, setup_->seq, ids_,
+                                                targets_);
       total += static_cast<double>(batch) * loss_of_batch(batch).item<float>();
     }
     set_training(true);
@@ -103,7 +115,8 @@ class GptTask final : public Task {
     set_training(false);
     const std::string_view vocabulary = setup_->corpus.vocabulary();
     const char start = vocabulary.find('\n') != std::string_view::npos ? '\n' : vocabulary.front();
-    std::vector<std::int32_t> ids = nn::generate(model_, setup_->corpus.encode(std::string(1, start)), length, 0.8, setup_->seed);
+    std::vector<std::int32_t> ids =
+        nn::generate(model_, setup_->corpus.encode(std::string(1, start)), length, 0.8, setup_->seed);
     set_training(true);
     // A model with a larger vocabulary than the text may draw tokens that stand for nothing.
     std::erase_if(ids, [&](std::int32_t id) { return id >= setup_->corpus.vocabulary_size(); });
@@ -118,7 +131,8 @@ class GptTask final : public Task {
   Tensor loss_of_batch(std::int64_t batch) {
     const Shape shape{batch, setup_->seq};
     const TensorOptions integers{.dtype = DType::int32};
-    return model_.loss(from_host<std::int32_t>(ids_, shape, integers), from_host<std::int32_t>(targets_, shape, integers));
+    return model_.loss(from_host<std::int32_t>(ids_, shape, integers),
+                       from_host<std::int32_t>(targets_, shape, integers));
   }
 
   std::shared_ptr<const GptSetup> setup_;
@@ -137,6 +151,8 @@ class GptFactory final : public TaskFactory {
 
 }  // namespace
 
-std::unique_ptr<TaskFactory> gpt_factory(const RunOptions& options) { return std::make_unique<GptFactory>(options); }
+std::unique_ptr<TaskFactory> gpt_factory(const RunOptions& options) {
+  return std::make_unique<GptFactory>(options);
+}
 
 }  // namespace reprise::cli

@@ -15,34 +15,45 @@ using namespace reprise;
 constexpr int kMisuse = 2;
 
 void add_run_options(CLI::App& command, cli::RunOptions& options) {
-  command.add_option("model", options.model, "gpt or resnet")->required()->check(CLI::IsMember({"gpt", "resnet"}));
-  command.add_option("--preset", options.preset, "gpt: tiny, small, gpt2, gpt2-medium, gpt2-large, gpt2-xl; resnet: resnet20, resnet32, resnet56, "
-                                                 "resnet1001, resnet18, resnet34, resnet50, resnet101, resnet152");
+  command.add_option("model", options.model, "gpt or resnet")
+      ->required()
+      ->check(CLI::IsMember({"gpt", "resnet"}));
+  command.add_option(
+      "--preset", options.preset,
+      "gpt: tiny, small, gpt2, gpt2-medium, gpt2-large, gpt2-xl; resnet: resnet20, resnet32, resnet56, "
+      "resnet1001, resnet18, resnet34, resnet50, resnet101, resnet152");
   command.add_option("--layers", options.layers, "blocks (resnet: per stage)")->check(CLI::Range(1, 100000));
-  command.add_option("--width", options.width, "channels of the model (resnet: of its first stage)")->check(CLI::Range(1, 1 << 20));
+  command.add_option("--width", options.width, "channels of the model (resnet: of its first stage)")
+      ->check(CLI::Range(1, 1 << 20));
   command.add_option("--heads", options.heads, "attention heads")->check(CLI::Range(1, 1 << 16));
   command.add_option("--seq", options.seq, "tokens in a sequence")->check(CLI::Range(1, 1 << 24));
-  command.add_option("--vocab", options.vocab, "size of the vocabulary; by default the bytes that occur")->check(CLI::Range(1, 1 << 24));
-  command.add_option("--batch", options.batch, "sequences or images in a step")->check(CLI::Range(1, 1 << 24));
+  command.add_option("--vocab", options.vocab, "size of the vocabulary; by default the bytes that occur")
+      ->check(CLI::Range(1, 1 << 24));
+  command.add_option("--batch", options.batch, "sequences or images in a step")
+      ->check(CLI::Range(1, 1 << 24));
   command.add_option("--steps", options.steps, "training steps")->check(CLI::Range(1, 100000000));
   command.add_option("--dropout", options.dropout, "probability in [0, 1)");
   command.add_option("--lr", options.lr, "learning rate")->check(CLI::PositiveNumber);
   command.add_option("--schedule", options.schedule, "constant, step or cosine (default)");
   command.add_option("--warmup", options.warmup, "steps of linear rise")->check(CLI::NonNegativeNumber);
   command.add_option("--weight-decay", options.weight_decay, "of matrices")->check(CLI::NonNegativeNumber);
-  command.add_option("--clip", options.clip, "largest global norm of the gradients; 0: any")->check(CLI::NonNegativeNumber);
+  command.add_option("--clip", options.clip, "largest global norm of the gradients; 0: any")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--data", options.data, "gpt: a text file; resnet: a folder of IDX or CIFAR-10 files");
   command.add_flag("--augment", options.augment, "random crops (and mirror images for CIFAR-10)");
   command.add_option("--seed", options.seed, "of initialisation, data order and dropout");
   command.add_option("--threads", options.threads, "CPU threads")->check(CLI::Range(1, 4096));
-  command.add_option("--capacity", options.capacity_mib, "MiB of memory that may be reserved")->check(CLI::Range(1, 1 << 30));
+  command.add_option("--capacity", options.capacity_mib, "MiB of memory that may be reserved")
+      ->check(CLI::Range(1, 1 << 30));
   command.add_option("--json", options.json, "file for the results");
   command.add_flag("--anomaly", options.anomaly, "stop at the first NaN and name its operation");
 }
 
 void check_model_options(const cli::RunOptions& options) {
   const auto refuse = [&](bool given, const char* option) {
-    if (given) throw ValueError(fmt::format("[{}] has no {}; it is an option of the other model", options.model, option));
+    if (given)
+      throw ValueError(
+          fmt::format("[{}] has no {}; it is an option of the other model", options.model, option));
   };
   if (options.model == "gpt") {
     refuse(options.augment, "--augment");
@@ -61,7 +72,10 @@ std::vector<checkpoint::Setting> parse_settings(const std::vector<std::string>& 
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Reprise trains small models and plays their tape again: with checkpoint segments, to the same last bit, in less memory.", "reprise");
+  CLI::App app(
+      "Reprise trains small models and plays their tape again: with checkpoint segments, to the same last "
+      "bit, in less memory.",
+      "reprise");
   app.set_version_flag("--version", "reprise " REPRISE_VERSION);
   app.require_subcommand(1);
 
@@ -70,12 +84,15 @@ int run(int argc, char** argv) {
   CLI::App* train = app.add_subcommand("train", "train one model, and show what it has learnt");
   add_run_options(*train, train_options);
   train->add_option("--segments", train_segments, "none, blocks, every:K, sqrt, nested or cheap");
-  train->add_option("--eval-every", train_options.eval_every, "steps between evaluations on held-out data")->check(CLI::NonNegativeNumber);
-  train->add_option("--sample", train_options.sample, "characters of text to write at the end")->check(CLI::Range(0, 1 << 20));
+  train->add_option("--eval-every", train_options.eval_every, "steps between evaluations on held-out data")
+      ->check(CLI::NonNegativeNumber);
+  train->add_option("--sample", train_options.sample, "characters of text to write at the end")
+      ->check(CLI::Range(0, 1 << 20));
 
   cli::CompareOptions compare_options;
   std::vector<std::string> compare_segments{"none", "blocks", "sqrt", "nested"};
-  CLI::App* compare = app.add_subcommand("compare", "run the same steps with several settings of segments and compare memory, time and bits");
+  CLI::App* compare = app.add_subcommand(
+      "compare", "run the same steps with several settings of segments and compare memory, time and bits");
   add_run_options(*compare, compare_options);
   compare->add_option("--segments", compare_segments, "settings, separated by commas")->delimiter(',');
   compare->add_option("--plot", compare_options.plot, "SVG file for the memory over one step");

@@ -25,7 +25,8 @@ struct ResnetSetup {
 ResnetSetup make_setup(const RunOptions& options) {
   ResnetSetup setup;
   setup.config = nn::resnet_preset(options.preset.value_or("resnet20"));
-  setup.images = options.data.empty() ? nn::draw_shapes(kDrawnTrain, kDrawnTest, options.seed) : nn::load_images(options.data);
+  setup.images = options.data.empty() ? nn::draw_shapes(kDrawnTrain, kDrawnTest, options.seed)
+                                      : nn::load_images(options.data);
   setup.normalisation = nn::normalisation_of(setup.images.train);
   if (options.layers) setup.config.stages.assign(setup.config.stages.size(), *options.layers);
   setup.config.width = options.width.value_or(setup.config.width);
@@ -35,7 +36,8 @@ ResnetSetup make_setup(const RunOptions& options) {
   setup.seed = options.seed;
   setup.augment = options.augment;
   if (setup.batch < 2 || setup.batch > setup.images.train.count) {
-    throw ValueError(fmt::format("[train] --batch {}; give 2 to {}, the number of training images", setup.batch, setup.images.train.count));
+    throw ValueError(fmt::format("[train] --batch {}; give 2 to {}, the number of training images",
+                                 setup.batch, setup.images.train.count));
   }
   check(setup.config);
   return setup;
@@ -50,12 +52,14 @@ class ResnetTask final : public Task {
 
   std::string describe() const override {
     const nn::ImageSet& set = setup_->images.train;
-    return fmt::format("ResNet: stages of {} blocks, width {}, {} parameters; batch {} of {} x {} x {}", fmt::join(setup_->config.stages, ", "),
-                       setup_->config.width, format_count(nn::count_elements(const_cast<ResnetTask*>(this)->parameters())), setup_->batch,
-                       set.channels, set.height, set.width);
+    return fmt::format("ResNet: stages of {} blocks, width {}, {} parameters; batch {} of {} x {} x {}",
+                       fmt::join(setup_->config.stages, ", "), setup_->config.width,
+                       format_count(nn::count_elements(const_cast<ResnetTask*>(this)->parameters())),
+                       setup_->batch, set.channels, set.height, set.width);
   }
   std::string data_name() const override {
-    return fmt::format("{} ({} to train, {} to test)", setup_->images.name, format_count(setup_->images.train.count), format_count(setup_->images.test.count));
+    return fmt::format("{} ({} to train, {} to test)", setup_->images.name,
+                       format_count(setup_->images.train.count), format_count(setup_->images.test.count));
   }
   std::string_view item_name() const override { return "images"; }
   std::int64_t items_per_step() const override { return setup_->batch; }
@@ -71,9 +75,14 @@ class ResnetTask final : public Task {
     if (order_.empty() || epoch != epoch_) order_ = nn::epoch_order(set.count, setup_->seed, epoch);
     epoch_ = epoch;
     const auto first = static_cast<std::size_t>(step % per_epoch * setup_->batch);
-    const std::span<const std::int64_t> indices(order_.data() + first, static_cast<std::size_t>(setup_->batch));
+    const std::span<const std::int64_t> indices(order_.data() + first,
+                                                static_cast<std::size_t>(setup_->batch));
     std::optional<nn::Augmentation> augmentation;
-    if (setup_->augment) augmentation = {.seed = setup_->seed, .epoch = epoch, .padding = set.height / 8, .mirror = setup_->images.name.find("CIFAR") != std::string::npos};
+    if (setup_->augment)
+      augmentation = {.seed = setup_->seed,
+                      .epoch = epoch,
+                      .padding = set.height / 8,
+                      .mirror = setup_->images.name.find("CIFAR") != std::string::npos};
     const Tensor scores = logits(set, indices, augmentation);
     return cross_entropy(scores, labels());
   }
@@ -90,7 +99,8 @@ class ResnetTask final : public Task {
       for (std::int64_t i = first; i < std::min(count, first + kTestBatch); ++i) indices.push_back(i);
       const Tensor scores = logits(set, indices, std::nullopt);
       loss += cross_entropy(scores, labels(), Reduction::sum).item<float>();
-      right += static_cast<double>(sum(equal(argmax(scores), labels().to(DType::int64))).item<std::int64_t>());
+      right +=
+          static_cast<double>(sum(equal(argmax(scores), labels().to(DType::int64))).item<std::int64_t>());
     }
     set_training(true);
     return {.loss = loss / static_cast<double>(count), .accuracy = right / static_cast<double>(count)};
@@ -99,15 +109,18 @@ class ResnetTask final : public Task {
   std::string sample(std::int64_t) override { return {}; }
 
  private:
-  Tensor logits(const nn::ImageSet& set, std::span<const std::int64_t> indices, const std::optional<nn::Augmentation>& augmentation) {
+  Tensor logits(const nn::ImageSet& set, std::span<const std::int64_t> indices,
+                const std::optional<nn::Augmentation>& augmentation) {
     const auto batch = static_cast<std::int64_t>(indices.size());
     pixels_.resize(static_cast<std::size_t>(batch * set.image_bytes()));
     labels_.resize(indices.size());
     nn::image_batch<std::int32_t>(set, setup_->normalisation, indices, pixels_, labels_, augmentation);
-    return model_(from_host<float>(pixels_, {batch, set.channels, set.height, set.width}, {.channels_last = true}));
+    return model_(
+        from_host<float>(pixels_, {batch, set.channels, set.height, set.width}, {.channels_last = true}));
   }
   Tensor labels() const {
-    return from_host<std::int32_t>(labels_, {static_cast<std::int64_t>(labels_.size())}, {.dtype = DType::int32});
+    return from_host<std::int32_t>(labels_, {static_cast<std::int64_t>(labels_.size())},
+                                   {.dtype = DType::int32});
   }
 
   std::shared_ptr<const ResnetSetup> setup_;
@@ -120,7 +133,8 @@ class ResnetTask final : public Task {
 
 class ResnetFactory final : public TaskFactory {
  public:
-  explicit ResnetFactory(const RunOptions& options) : setup_(std::make_shared<ResnetSetup>(make_setup(options))) {}
+  explicit ResnetFactory(const RunOptions& options)
+      : setup_(std::make_shared<ResnetSetup>(make_setup(options))) {}
   std::unique_ptr<Task> make() const override { return std::make_unique<ResnetTask>(setup_); }
 
  private:
@@ -129,6 +143,8 @@ class ResnetFactory final : public TaskFactory {
 
 }  // namespace
 
-std::unique_ptr<TaskFactory> resnet_factory(const RunOptions& options) { return std::make_unique<ResnetFactory>(options); }
+std::unique_ptr<TaskFactory> resnet_factory(const RunOptions& options) {
+  return std::make_unique<ResnetFactory>(options);
+}
 
 }  // namespace reprise::cli

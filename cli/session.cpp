@@ -27,14 +27,17 @@ bool interrupted() { return stop_requested != 0; }
 
 void require_writable(const std::filesystem::path& path) {
   if (path.empty()) return;
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const std::filesystem::path folder =
+      path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) throw Error(fmt::format("[output] {} is a folder; name a file", path.string()));
+  if (std::filesystem::is_directory(path, error))
+    throw Error(fmt::format("[output] {} is a folder; name a file", path.string()));
   if (!std::filesystem::is_directory(folder, error)) {
     throw Error(fmt::format("[output] there is no folder {}; make it first", folder.string()));
   }
   const std::filesystem::path probe = std::filesystem::exists(path, error) ? path : folder;
-  if (access(probe.c_str(), W_OK) != 0) throw Error(fmt::format("[output] {} is not writable", probe.string()));
+  if (access(probe.c_str(), W_OK) != 0)
+    throw Error(fmt::format("[output] {} is not writable", probe.string()));
 }
 
 std::shared_ptr<Pool> make_pool(const RunOptions& options) {
@@ -54,7 +57,8 @@ void begin(const RunOptions& options) {
 }
 
 double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace reprise::cli

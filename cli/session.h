@@ -9,7 +9,8 @@
 
 namespace reprise::cli {
 
-/// Applies threads and the memory capacity, checks that every output file can be written, and listens for Ctrl-C.
+/// Applies threads and the memory capacity, checks that every output file can be written, and listens for
+/// Ctrl-C.
 void begin(const RunOptions& options);
 
 /// True once the user has pressed Ctrl-C.

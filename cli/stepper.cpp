@@ -14,18 +14,24 @@ nn::Schedule make_schedule(const RunOptions& options, std::int64_t steps) {
   schedule.warmup = options.warmup.value_or(std::min<std::int64_t>(100, steps / 10));
   schedule.step_every = std::max<std::int64_t>(1, steps / 3);
   const std::string kind = options.schedule.value_or("cosine");
-  if (kind == "constant") schedule.kind = nn::Schedule::Kind::constant;
-  else if (kind == "step") schedule.kind = nn::Schedule::Kind::step;
-  else if (kind == "cosine") schedule.kind = nn::Schedule::Kind::cosine;
-  else throw ValueError(fmt::format("[schedule] '{}' is none; give constant, step or cosine", kind));
+  if (kind == "constant")
+    schedule.kind = nn::Schedule::Kind::constant;
+  else if (kind == "step")
+    schedule.kind = nn::Schedule::Kind::step;
+  else if (kind == "cosine")
+    schedule.kind = nn::Schedule::Kind::cosine;
+  else
+    throw ValueError(fmt::format("[schedule] '{}' is none; give constant, step or cosine", kind));
   return schedule;
 }
 
-std::variant<nn::AdamW, nn::Sgd> make_optimiser(const std::vector<Tensor>& parameters, const RunOptions& options) {
+std::variant<nn::AdamW, nn::Sgd> make_optimiser(const std::vector<Tensor>& parameters,
+                                                const RunOptions& options) {
   if (options.model == "gpt") {
     return nn::AdamW(nn::decay_matrices(parameters, options.weight_decay.value_or(0.1)), {.beta2 = 0.99});
   }
-  return nn::Sgd(nn::decay_matrices(parameters, options.weight_decay.value_or(5e-4)), {.momentum = 0.9, .nesterov = true});
+  return nn::Sgd(nn::decay_matrices(parameters, options.weight_decay.value_or(5e-4)),
+                 {.momentum = 0.9, .nesterov = true});
 }
 
 }  // namespace
@@ -59,6 +65,8 @@ std::unique_ptr<TaskFactory> task_factory(const RunOptions& options) {
   return options.model == "gpt" ? gpt_factory(options) : resnet_factory(options);
 }
 
-std::int64_t default_steps(const RunOptions& options) { return options.steps.value_or(options.model == "gpt" ? 500 : 300); }
+std::int64_t default_steps(const RunOptions& options) {
+  return options.steps.value_or(options.model == "gpt" ? 500 : 300);
+}
 
 }  // namespace reprise::cli

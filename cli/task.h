@@ -21,7 +21,7 @@ struct Evaluation {
 class Task {
  public:
   virtual ~Task() = default;
-  virtual std::string describe() const = 0;       // "GPT, 6 layers, ..."
+  virtual std::string describe() const = 0;  // "GPT, 6 layers, ..."
   virtual std::string data_name() const = 0;
   virtual std::string_view item_name() const = 0;  // what a step counts: "tokens", "images"
   virtual std::int64_t items_per_step() const = 0;
@@ -52,8 +52,8 @@ std::unique_ptr<TaskFactory> task_factory(const RunOptions& options);
 class Stepper {
  public:
   Stepper(Task& task, const RunOptions& options, std::int64_t steps);
-  /// One whole step: gradients cleared, forward, backward, clipped, updated. After an exception nothing has changed but the
-  /// gradients, which are cleared. Returns the loss.
+  /// One whole step: gradients cleared, forward, backward, clipped, updated. After an exception nothing has
+  /// changed but the gradients, which are cleared. Returns the loss.
   double step(std::int64_t i);
 
  private:

@@ -34,8 +34,9 @@ Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps) {
     shown_loss = i == 0 ? result.losses.back() : 0.9 * shown_loss + 0.1 * result.losses.back();
     const double rate = static_cast<double>(task.items_per_step()) * 1e3 / std::max(now - last, 1e-3);
     last = now;
-    progress.update(i + 1, fmt::format("loss {:.4f}  {}  peak {}", shown_loss, format_rate(rate, task.item_name()),
-                                       format_bytes(current_pool().statistics().all.allocated.peak)));
+    progress.update(i + 1,
+                    fmt::format("loss {:.4f}  {}  peak {}", shown_loss, format_rate(rate, task.item_name()),
+                                format_bytes(current_pool().statistics().all.allocated.peak)));
     if (options.eval_every > 0 && (i + 1) % options.eval_every == 0 && i + 1 < steps) {
       const Evaluation held_out = task.evaluate(false);
       progress.update(i + 1, fmt::format("held-out loss {:.4f}", held_out.loss));
@@ -68,7 +69,8 @@ int train(const TrainOptions& options) {
   const std::unique_ptr<TaskFactory> factory = task_factory(options);
   const std::unique_ptr<Task> task = factory->make();
   task->set_segments(options.segments);
-  fmt::print("{}\n{}; segments: {}\n", task->describe(), task->data_name(), checkpoint::to_string(options.segments));
+  fmt::print("{}\n{}; segments: {}\n", task->describe(), task->data_name(),
+             checkpoint::to_string(options.segments));
 
   std::unique_ptr<AnomalyMode> anomaly = options.anomaly ? std::make_unique<AnomalyMode>() : nullptr;
   const Trained trained = run_steps(*task, options, steps);
@@ -80,8 +82,9 @@ int train(const TrainOptions& options) {
   const Evaluation held_out = task->evaluate(true);
   fmt::print("train loss {:.4f}   held-out loss {:.4f}", recent_loss(trained.losses), held_out.loss);
   if (held_out.accuracy) fmt::print("   test accuracy {:.2f} %", 100 * *held_out.accuracy);
-  fmt::print("\npeak {} allocated, {} of activations, {} reserved; {} replayed nodes a step\n", format_bytes(memory.all.allocated.peak),
-             format_bytes(memory.activations.allocated.peak), format_bytes(memory.reserved.peak),
+  fmt::print("\npeak {} allocated, {} of activations, {} reserved; {} replayed nodes a step\n",
+             format_bytes(memory.all.allocated.peak), format_bytes(memory.activations.allocated.peak),
+             format_bytes(memory.reserved.peak),
              tape_counters().replayed_nodes / static_cast<std::int64_t>(trained.losses.size()));
   if (const std::string sample = task->sample(options.sample); !sample.empty()) fmt::print("\n{}\n", sample);
 

@@ -104,6 +104,7 @@ class Player {
   void hand_out(const Value& output, Value& gradient);
   void run(Node& node);
   void run_operation(Node& node, OwnedValues& dy);
+  bool may_overwrite(const Node& node, std::uint32_t i) const;
   bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
   Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy, OwnedValues& fresh);
   void add_gradient(Value& value, Tensor gradient);
@@ -367,6 +368,16 @@ bool Player::share_gradient(Node& node, std::uint32_t i, Tensor dy) {
   return true;
 }
 
+/// True when the gradient of input i can take over the memory of the saved input itself: the operation allows it, and the node
+/// is the last to need it.
+bool Player::may_overwrite(const Node& node, std::uint32_t i) const {
+  if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u) || options_.retain_tape) return false;
+  const Value& input = *node.inputs[i];
+  return input.producer != nullptr && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
+         input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr && input.storage->block != nullptr &&
+         input.storage->refs.load(std::memory_order_acquire) == 1 && is_dense_like(input, input);
+}
+
 /// Memory for the gradient of input i: what is there already, to be added to, or new (then `fresh` owns it).
 Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy, OwnedValues& fresh) {
   Value& input = *node.inputs[i];
@@ -384,7 +395,16 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
       return {input.gradient, kernels::Write::accumulate};
     }
   }
-  if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) && is_dense_like(*dy[0], input)) {
+  if (may_overwrite(node, i)) {
+    Tensor gradient = Tensor::share(make_leaf(input.spec));
+    retain(input.storage);
+    gradient.value()->storage = input.storage;
+    gradient.value()->offset = input.offset;
+    input.storage->block->pool->recategorise(input.storage->block, Category::gradients);
+    input.storage->version.fetch_add(1, std::memory_order_relaxed);  // should this backward fail, no other may read it
+    add_user(gradient.value());
+    fresh.adopt(i, gradient.value());
+  } else if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) && is_dense_like(*dy[0], input)) {
     add_user(dy[0]);
     fresh.adopt(i, dy[0]);
   } else {

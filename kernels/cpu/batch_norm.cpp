@@ -46,8 +46,8 @@ void join_moments(double count, double* mean, double* squares, double more, cons
   }
 }
 
-/// Sums of a block of rows: per element of a line, of x - shift and of its square. The first line is the shift, which
-/// keeps the squares from cancelling.
+/// Sums of a block of rows: per element of a line, of x - shift and of its square. The first line is the
+/// shift, which keeps the squares from cancelling.
 template <class C>
 struct ShiftedSums {
   alignas(64) C shift[kLine];
@@ -65,7 +65,7 @@ struct ShiftedSums {
       std::copy_n(sum + first, +count, s);
       std::copy_n(squares + first, +count, q);
       for (std::int64_t line = 0; line < slab.lines; ++line) {
-        const C* const in = x.data + line * x.stride + first;
+        const C* const in = x.group(line, first, slab.has_columns());
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) {
           const C distance = in[i] - shift[first + i];
@@ -179,7 +179,8 @@ class Normaliser {
 };
 
 template <class T, bool kRelu>
-void apply_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map, SlabReader<T>& x, const View& y) {
+void apply_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map, SlabReader<T>& x,
+                const View& y) {
   using C = Compute<T>;
   for_each_slab(plan, task, task.begin, task.end, [&](const Slab& slab) {
     const Lines<const C> in = x.read(slab);
@@ -187,8 +188,8 @@ void apply_task(const ChannelPlan& plan, const ChannelTask& task, const Normalis
       for_each_column_group<C>(slab.width, [&](std::int64_t first, auto count) {
         const auto columns = map.columns(first);
         for (std::int64_t line = 0; line < slab.lines; ++line) {
-          const C* const from = in.data + line * in.stride + first;
-          C* const to = out.data + line * out.stride + first;
+          const C* const from = in.group(line, first, slab.has_columns());
+          C* const to = out.group(line, first, slab.has_columns());
 #pragma omp simd
           for (std::int64_t i = 0; i < count; ++i) {
             const C value = (from[i] - columns.centre[i]) * columns.scale[i] + columns.bias[i];
@@ -227,8 +228,8 @@ struct GradientSums {
       std::copy_n(sum + first, +count, s);
       std::copy_n(product + first, +count, p);
       for (std::int64_t line = 0; line < slab.lines; ++line) {
-        const C* const in = x.data + line * x.stride + first;
-        const C* const g = dy.data + line * dy.stride + first;
+        const C* const in = x.group(line, first, true);
+        const C* const g = dy.group(line, first, true);
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) {
           const C distance = in[i] - columns.centre[i];
@@ -244,8 +245,8 @@ struct GradientSums {
 };
 
 template <class T, bool kRelu>
-void chunk_gradients(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map, SlabReader<T>& x,
-                     SlabReader<T>& dy, const Partials& partials) {
+void chunk_gradients(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map,
+                     SlabReader<T>& x, SlabReader<T>& dy, const Partials& partials) {
   double* const total = partials.first(task.chunk) + task.channel;
   double* const total_product = partials.second(task.chunk) + task.channel;
   std::fill_n(total, task.channels, 0.0);
@@ -253,8 +254,9 @@ void chunk_gradients(const ChannelPlan& plan, const ChannelTask& task, const Nor
   for (std::int64_t begin = task.begin; begin < task.end; begin += kBlockLines * plan.fold) {
     const std::int64_t end = std::min(task.end, begin + kBlockLines * plan.fold);
     GradientSums<T> sums;
-    for_each_slab(plan, task, begin, end,
-                  [&](const Slab& slab) { sums.template add<kRelu>(slab, map, x.read(slab), dy.read(slab)); });
+    for_each_slab(plan, task, begin, end, [&](const Slab& slab) {
+      sums.template add<kRelu>(slab, map, x.read(slab), dy.read(slab));
+    });
     for (std::int64_t i = 0; i < plan.fold * task.channels; ++i) {
       total[i % task.channels] += static_cast<double>(sums.sum[i]);
       total_product[i % task.channels] += static_cast<double>(sums.product[i]);
@@ -290,10 +292,12 @@ void write_gradients(const ChannelPlan& plan, const Partials& partials, const No
   });
 }
 
-/// dx (=, +=) scale * (dy - offset - (x - mean) * slope), where offset and slope keep the mean and the variance in place.
+/// dx (=, +=) scale * (dy - offset - (x - mean) * slope), where offset and slope keep the mean and the
+/// variance in place.
 template <class T, bool kRelu>
-void dx_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map, const PerElement<Compute<T>>& offsets,
-             const PerElement<Compute<T>>& slopes, SlabReader<T>& x, SlabReader<T>& dy, const Target& dx) {
+void dx_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map,
+             const PerElement<Compute<T>>& offsets, const PerElement<Compute<T>>& slopes, SlabReader<T>& x,
+             SlabReader<T>& dy, const Target& dx) {
   using C = Compute<T>;
   for_each_slab(plan, task, task.begin, task.end, [&](const Slab& slab) {
     const Lines<const C> in = x.read(slab), grads = dy.read(slab);
@@ -302,9 +306,9 @@ void dx_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<
         const auto columns = map.columns(first);
         const auto offset = offsets.group(first), slope = slopes.group(first);
         for (std::int64_t line = 0; line < slab.lines; ++line) {
-          const C* const from = in.data + line * in.stride + first;
-          const C* const g = grads.data + line * grads.stride + first;
-          C* const to = out.data + line * out.stride + first;
+          const C* const from = in.group(line, first, true);
+          const C* const g = grads.group(line, first, true);
+          C* const to = out.group(line, first, true);
 #pragma omp simd
           for (std::int64_t i = 0; i < count; ++i) {
             const C distance = from[i] - columns.centre[i];

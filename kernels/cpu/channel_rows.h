@@ -1,8 +1,8 @@
 // (N, C, H, W) or (N, C) tensors as rows of channels, cut into slabs that fit the fastest cache.
 //
-// Row r is one position (n, h, w). A line is several rows where there are few channels, and some of the channels of one row
-// where there are many. A slab is several lines below each other, so that what belongs to a
-// channel can stay in registers along a column of lines.
+// Row r is one position (n, h, w). A line is several rows where there are few channels, and some of the
+// channels of one row where there are many. A slab is several lines below each other, so that what belongs to
+// a channel can stay in registers along a column of lines.
 #pragma once
 
 #include <algorithm>
@@ -17,20 +17,20 @@ namespace reprise::kernels::cpu {
 /// Elements of a line and of a slab, at most.
 inline constexpr std::int64_t kLine = 256, kSlab = 2048;
 
+/// How far ahead of a loop to ask for memory, in elements.
+inline constexpr std::int64_t kAhead = 1024;
+
 /// `lines` lines of `width` elements; each is `width / channels` rows of `channels` channels.
 struct Slab {
   std::int64_t row, lines, channel, channels, width;
   std::int64_t rows_of_line() const { return width / channels; }
+  /// True where lines are read in several columns, which hardware does not see through.
+  bool has_columns() const { return width > static_cast<std::int64_t>(kLanes<float>); }
+  std::int64_t lines_ahead() const { return std::max<std::int64_t>(1, kAhead / width); }
 };
 
-/// Where the elements of a slab are: line l begins at data + l * stride.
-template <class C>
-struct Lines {
-  C* data;
-  std::int64_t stride;
-};
-
-/// How a tensor is cut into tasks of `chunk_rows` rows by `strip` channels; the same whatever the number of threads.
+/// How a tensor is cut into tasks of `chunk_rows` rows by `strip` channels; the same whatever the number of
+/// threads.
 struct ChannelPlan {
   std::int64_t rows = 0, channels = 0;
   std::int64_t strip = 0, fold = 1;  // channels and rows of a line
@@ -62,9 +62,11 @@ struct ChannelTask {
         channels(std::min(plan.strip, plan.channels - channel)) {}
 };
 
-/// Calls f(slab) for the rows [begin, end) of a task. Rows that do not fill a line are a narrower slab at the end.
+/// Calls f(slab) for the rows [begin, end) of a task. Rows that do not fill a line are a narrower slab at the
+/// end.
 template <class F>
-void for_each_slab(const ChannelPlan& plan, const ChannelTask& task, std::int64_t begin, std::int64_t end, F&& f) {
+void for_each_slab(const ChannelPlan& plan, const ChannelTask& task, std::int64_t begin, std::int64_t end,
+                   F&& f) {
   const std::int64_t width = plan.fold * task.channels, whole_lines = (end - begin) / plan.fold;
   for (std::int64_t line = 0; line < whole_lines;) {
     const std::int64_t lines = std::min(kSlab / width, whole_lines - line);
@@ -73,15 +75,6 @@ void for_each_slab(const ChannelPlan& plan, const ChannelTask& task, std::int64_
   }
   const std::int64_t row = begin + whole_lines * plan.fold;
   if (row < end) f(Slab{row, 1, task.channel, task.channels, (end - row) * task.channels});
-}
-
-/// Calls f(first, count) for the columns of a slab in groups of kLanes; count is a constant for all groups but the last.
-template <class C, class F>
-void for_each_column_group(std::int64_t width, F&& f) {
-  constexpr auto lanes = static_cast<std::int64_t>(kLanes<C>);
-  std::int64_t first = 0;
-  for (; first + lanes <= width; first += lanes) f(first, std::integral_constant<std::int64_t, lanes>());
-  if (first < width) f(first, width - first);
 }
 
 /// True where the channels lie side by side and the rows without gaps.
@@ -124,7 +117,7 @@ class SlabReader {
     const T* const from = data + slab.row * view_.sizes[1] + slab.channel;
     const std::int64_t stride = slab.rows_of_line() * view_.sizes[1];
     if constexpr (kIsCompute<T>) {
-      return {from, stride};
+      return {from, stride, slab.lines_ahead() * stride};
     } else {
       for (std::int64_t line = 0; line < slab.lines; ++line) {
         load_row(from + line * stride, buffer_ + line * slab.width, slab.width);
@@ -139,7 +132,8 @@ class SlabReader {
   alignas(64) C buffer_[kSlab];
 };
 
-/// Has f(lines) compute a slab's elements and stores or adds them, rounded once. f may compute in the target's memory.
+/// Has f(lines) compute a slab's elements and stores or adds them, rounded once. f may compute in the
+/// target's memory.
 template <class T, class F>
 void write_slab(const Target& target, const Slab& slab, F&& f) {
   using C = Compute<T>;
@@ -150,7 +144,7 @@ void write_slab(const Target& target, const Slab& slab, F&& f) {
   const std::int64_t stride = slab.rows_of_line() * view.sizes[1];
   if constexpr (kIsCompute<T>) {
     if (dense && target.write == Write::overwrite) {
-      f(Lines<C>{to, stride});
+      f(Lines<C>{to, stride, slab.lines_ahead() * stride});
       return;
     }
   }
@@ -169,13 +163,6 @@ void write_slab(const Target& target, const Slab& slab, F&& f) {
   });
 }
 
-/// A number for each column of a group.
-template <class C>
-struct ColumnGroup {
-  C values[kLanes<C>];
-  C operator[](std::int64_t i) const { return values[i]; }
-};
-
 /// A number per channel, repeated for the elements of a task's lines.
 template <class C>
 struct PerElement {
@@ -191,7 +178,8 @@ struct PerElement {
   template <class F>
   void fill(const ChannelPlan& plan, const ChannelTask& task, F&& f) {
     for (std::int64_t c = 0; c < task.channels; ++c) values[c] = f(task.channel + c);
-    for (std::int64_t i = task.channels; i < plan.fold * task.channels; ++i) values[i] = values[i - task.channels];
+    for (std::int64_t i = task.channels; i < plan.fold * task.channels; ++i)
+      values[i] = values[i - task.channels];
   }
 };
 

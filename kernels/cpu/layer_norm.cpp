@@ -18,6 +18,19 @@ namespace {
 
 constexpr std::int64_t kMinChunkRows = 16, kMaxChunks = 64;
 
+/// Asks for the row that comes after `row`, or several rows after where they are short.
+template <class T>
+void prefetch_next_row(const T* row, std::int64_t columns) {
+  constexpr std::int64_t kDistance = 1024;
+  prefetch_beyond(row, columns, std::max(kDistance, columns));
+}
+
+/// True for tensors that will not be found in a core's own cache.
+bool is_large(const ConstView& x) {
+  constexpr std::size_t kCacheBytes = 1 << 20;
+  return static_cast<std::size_t>(x.numel()) * size_of(x.dtype) > kCacheBytes;
+}
+
 /// How the rows are cut into chunks.
 struct RowChunks {
   std::int64_t rows, columns, chunk_rows, chunks;
@@ -63,6 +76,7 @@ void norm_forward(double eps, const ConstView& x, const ConstView& weight, const
                   const View& y, const View& mean, const View& rstd) {
   if (x.numel() == 0) return;
   const std::int64_t columns = x.sizes[1];
+  const bool large = is_large(x);
   dispatch_floating(x.dtype, [&]<class T>() {
     using C = Compute<T>;
     parallel_for(
@@ -72,6 +86,7 @@ void norm_forward(double eps, const ConstView& x, const ConstView& weight, const
           for (std::int64_t row = begin; row < end; ++row) {
             const T* const in = x.as<T>() + row * columns;
             T* const out = y.as<T>() + row * columns;
+            if (large) prefetch_next_row(in, columns);
             const auto [centre, scale] = row_statistics<kCentred>(in, columns, eps);
             if constexpr (kCentred) mean.as<C>()[row] = centre;
             rstd.as<C>()[row] = scale;
@@ -110,22 +125,22 @@ class BackwardRow {
       const C* const w = weights_.piece(first, count);
       C* const dw = kSums ? dweight + first : nullptr;
       C* const db = kSums ? dbias + first : nullptr;
-      const Pair<C> more = lane_sums<C>(count, [=](std::int64_t i) {
+      const auto addends = [=](std::int64_t i) {
         const C normal = (in[i] - row.mean) * row.rstd, grad = g[i] * w[i];
         if constexpr (kSums) {
           dw[i] += g[i] * normal;
           if constexpr (kCentred) db[i] += g[i];
         }
         return Pair<C>{kCentred ? grad : C{0}, grad * normal};
-      });
+      };
+      const Pair<C> more = lane_sums<C>(count, addends);
       sums = {sums.first + more.first, sums.second + more.second};
     });
     return {sums.first / static_cast<C>(columns_), sums.second / static_cast<C>(columns_)};
   }
 
   /// dx (=, +=) rstd * (dy * weight - means.first - xhat * means.second)
-  void write_dx(const T* x, const T* dy, RowStatistics<C> row, const Pair<C>& means, T* dx,
-                Write write) {
+  void write_dx(const T* x, const T* dy, RowStatistics<C> row, const Pair<C>& means, T* dx, Write write) {
     const C offset = means.first, slope = means.second * row.rstd;
     for_each_piece(columns_, [&](std::int64_t first, std::int64_t count) {
       const C* const in = read_piece(x + first, count, x_);
@@ -179,6 +194,7 @@ template <class T, bool kCentred, bool kSums>
 void backward_rows(const NormBackward& call, const RowChunks& plan, Compute<T>* sums) {
   using C = Compute<T>;
   const std::int64_t columns = plan.columns;
+  const bool large = is_large(call.x);
   const std::int64_t grain = grain_of_rows(kGrainElements, plan.chunk_rows * columns);
   parallel_for(plan.chunks, grain, [&](std::int64_t begin, std::int64_t end) {
     BackwardRow<T> backward(call.weight, columns);
@@ -190,9 +206,12 @@ void backward_rows(const NormBackward& call, const RowChunks& plan, Compute<T>* 
       for (std::int64_t row = first; row < last; ++row) {
         const T* const x = call.x.as<T>() + row * columns;
         const T* const dy = call.dy.as<T>() + row * columns;
+        if (large) {
+          prefetch_next_row(x, columns);
+          prefetch_next_row(dy, columns);
+        }
         const RowStatistics<C> statistics{kCentred ? call.mean.as<C>()[row] : C{0}, call.rstd.as<C>()[row]};
-        const Pair<C> means =
-            backward.template means<kCentred, kSums>(x, dy, statistics, dweight, dbias);
+        const Pair<C> means = backward.template means<kCentred, kSums>(x, dy, statistics, dweight, dbias);
         if (call.dx) {
           backward.write_dx(x, dy, statistics, means, call.dx.view.as<T>() + row * columns, call.dx.write);
         }

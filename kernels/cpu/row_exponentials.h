@@ -26,6 +26,7 @@ RowExponentials<Compute<T>> row_exponentials(const T* row, std::int64_t n) {
   RowExponentials<C> result;
   alignas(64) C buffer[kPiece];
   for_each_piece(n, [&](std::int64_t first, std::int64_t count) {
+    if (first + count < n) prefetch_beyond(row + first, std::min(kPiece, n - first - count), count);
     const C* const x = read_piece(row + first, count, buffer);
     const C largest = lane_max(x, count);
     if (largest > result.largest) {

@@ -85,6 +85,14 @@ class Parameter {
   alignas(64) C buffer_[kPiece];
 };
 
+/// Asks for `count` elements, `distance` beyond `at`, before they are read: hardware does not look far enough
+/// ahead of loops that do much with each element. Any address will do.
+template <class T>
+void prefetch_beyond(const T* at, std::int64_t count, std::int64_t distance) {
+  constexpr std::int64_t kCacheLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t i = 0; i < count; i += kCacheLine) __builtin_prefetch(at + distance + i);
+}
+
 /// Partial results of a reduction. A fixed number of them makes results independent of the instruction set's
 /// width and of how the data are aligned, and keeps several additions under way.
 template <class C>
@@ -104,7 +112,8 @@ C add_lanes(C* lanes) {
   return fold_lanes<kLanes<C> / 2>(lanes, [](C a, C b) { return a + b; });
 }
 
-/// Sum of f(i) over 0 <= i < n. f is a value, so that what it captures is known not to be overwritten by what it stores.
+/// Sum of f(i) over 0 <= i < n. f is a value, so that what it captures is known not to be overwritten by what
+/// it stores.
 template <class C, class F>
 C lane_sum(std::int64_t n, F f) {
   constexpr auto lanes = static_cast<std::int64_t>(kLanes<C>);

@@ -17,10 +17,14 @@ struct Preset {
 constexpr std::array kPresets{
     Preset{"tiny", {.vocabulary = 256, .context = 128, .layers = 4, .heads = 4, .width = 128, .dropout = 0}},
     Preset{"small", {.vocabulary = 256, .context = 256, .layers = 6, .heads = 6, .width = 192, .dropout = 0}},
-    Preset{"gpt2", {.vocabulary = 50257, .context = 1024, .layers = 12, .heads = 12, .width = 768, .dropout = 0}},
-    Preset{"gpt2-medium", {.vocabulary = 50257, .context = 1024, .layers = 24, .heads = 16, .width = 1024, .dropout = 0}},
-    Preset{"gpt2-large", {.vocabulary = 50257, .context = 1024, .layers = 36, .heads = 20, .width = 1280, .dropout = 0}},
-    Preset{"gpt2-xl", {.vocabulary = 50257, .context = 1024, .layers = 48, .heads = 25, .width = 1600, .dropout = 0}},
+    Preset{"gpt2",
+           {.vocabulary = 50257, .context = 1024, .layers = 12, .heads = 12, .width = 768, .dropout = 0}},
+    Preset{"gpt2-medium",
+           {.vocabulary = 50257, .context = 1024, .layers = 24, .heads = 16, .width = 1024, .dropout = 0}},
+    Preset{"gpt2-large",
+           {.vocabulary = 50257, .context = 1024, .layers = 36, .heads = 20, .width = 1280, .dropout = 0}},
+    Preset{"gpt2-xl",
+           {.vocabulary = 50257, .context = 1024, .layers = 48, .heads = 25, .width = 1600, .dropout = 0}},
 };
 
 constexpr double kDeviation = 0.02;
@@ -35,7 +39,9 @@ Linear gpt_linear(std::int64_t in, std::int64_t out, double deviation = kDeviati
 }
 
 /// Projections onto the residual stream start smaller, by the square root of the number of branches.
-double residual_deviation(const GptConfig& config) { return kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers)); }
+double residual_deviation(const GptConfig& config) {
+  return kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers));
+}
 
 }  // namespace
 
@@ -95,12 +101,16 @@ void Mlp::visit(Visitor& v) {
   v.child("dropout", dropout);
 }
 
-GptBlock::GptBlock(const GptConfig& config) : ln_1(config.width), attn(config), ln_2(config.width), mlp(config) {}
+GptBlock::GptBlock(const GptConfig& config)
+    : ln_1(config.width), attn(config), ln_2(config.width), mlp(config) {}
 
-Tensor GptBlock::operator()(Tensor x) const {
+Tensor GptBlock::attend(Tensor x) const {
   Tensor branch = attn(ln_1(x));
-  x = std::move(x) + std::move(branch);
-  branch = mlp(ln_2(x));
+  return std::move(x) + std::move(branch);
+}
+
+Tensor GptBlock::feed_forward(Tensor x) const {
+  Tensor branch = mlp(ln_2(x));
   return std::move(x) + std::move(branch);
 }
 
@@ -123,10 +133,19 @@ Gpt::Gpt(const GptConfig& sizes) : config(sizes) {
 
 Tensor Gpt::operator()(const Tensor& ids) {
   if (ids.rank() != 2 || ids.size(1) > config.context) {
-    throw ShapeError(fmt::format("[gpt] ids must be (B, T) with T up to the context {}, not {}", config.context, to_string(ids.shape())));
+    throw ShapeError(fmt::format("[gpt] ids must be (B, T) with T up to the context {}, not {}",
+                                 config.context, to_string(ids.shape())));
   }
   Tensor x = drop(wte(ids) + slice(wpe.weight, 0, 0, ids.size(1)));
-  checkpoint::sequence(segments, config.layers, [&](std::int64_t i) { x = h[static_cast<std::size_t>(i)](std::move(x)); });
+  if (segments.strategy == checkpoint::Strategy::cheap) {  // each half brings back its own norm only
+    checkpoint::sequence(segments, 2 * config.layers, [&](std::int64_t i) {
+      const GptBlock& block = h[static_cast<std::size_t>(i / 2)];
+      x = i % 2 == 0 ? block.attend(std::move(x)) : block.feed_forward(std::move(x));
+    });
+  } else {
+    checkpoint::sequence(segments, config.layers,
+                         [&](std::int64_t i) { x = h[static_cast<std::size_t>(i)](std::move(x)); });
+  }
   return linear(ln_f(x), wte.weight);
 }
 
@@ -140,15 +159,19 @@ void Gpt::visit(Visitor& v) {
   v.child("transformer.ln_f", ln_f);
 }
 
-std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count, double temperature,
-                                   std::uint64_t seed) {
+std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count,
+                                   double temperature, std::uint64_t seed) {
   if (prompt.empty()) throw ValueError("[generate] the prompt is empty; give at least one id");
-  if (!(temperature > 0)) throw ValueError(fmt::format("[generate] temperature {}; it must be above 0", temperature));
+  if (!(temperature > 0))
+    throw ValueError(fmt::format("[generate] temperature {}; it must be above 0", temperature));
   const NoGrad no_grad;
   std::mt19937_64 random(seed);
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto length = std::min<std::int64_t>(static_cast<std::int64_t>(prompt.size()), model.config.context);
-    const std::span<const std::int32_t> window(prompt.data() + (static_cast<std::int64_t>(prompt.size()) - length), static_cast<std::size_t>(length));
+    const auto length =
+        std::min<std::int64_t>(static_cast<std::int64_t>(prompt.size()), model.config.context);
+    const std::span<const std::int32_t> window(
+        prompt.data() + (static_cast<std::int64_t>(prompt.size()) - length),
+        static_cast<std::size_t>(length));
     const Tensor ids = from_host<std::int32_t>(window, {1, length}, {.dtype = DType::int32});
     const Tensor last = slice(model(ids), 1, length - 1, length) / temperature;
     const std::vector<float> probability = softmax(last).to_vector<float>();

@@ -28,7 +28,9 @@ const std::vector<Preset>& presets() {
 }
 
 /// Channels that a block of `kind` gives for a stage of `width`.
-std::int64_t outputs(BlockKind kind, std::int64_t width) { return kind == BlockKind::basic ? width : 4 * width; }
+std::int64_t outputs(BlockKind kind, std::int64_t width) {
+  return kind == BlockKind::basic ? width : 4 * width;
+}
 
 }  // namespace
 
@@ -51,8 +53,9 @@ ResnetConfig resnet_preset(std::string_view name) {
 
 void check(const ResnetConfig& config) {
   if (config.stages.empty()) throw ValueError("[resnet] no stages; give at least one");
-  for (const auto& [what, value] : {std::pair{"the width", config.width}, std::pair{"the number of classes", config.classes},
-                                    std::pair{"the number of image channels", config.channels}}) {
+  for (const auto& [what, value] :
+       {std::pair{"the width", config.width}, std::pair{"the number of classes", config.classes},
+        std::pair{"the number of image channels", config.channels}}) {
     if (value < 1) throw ValueError(fmt::format("[resnet] {} is {}; it must be at least 1", what, value));
   }
   for (const std::int64_t blocks : config.stages) {
@@ -75,7 +78,8 @@ void Shortcut::visit(Visitor& v) {
   if (norm) v.child("1", *norm);
 }
 
-ResidualBlock::ResidualBlock(const ResnetConfig& config, std::int64_t in, std::int64_t width, std::int64_t stride)
+ResidualBlock::ResidualBlock(const ResnetConfig& config, std::int64_t in, std::int64_t width,
+                             std::int64_t stride)
     : kind(config.block) {
   const std::int64_t out = outputs(kind, width);
   if (kind == BlockKind::basic) {
@@ -151,28 +155,38 @@ std::int64_t Resnet::blocks() const {
 
 Tensor Resnet::operator()(const Tensor& images) {
   if (images.rank() != 4 || images.size(1) != config.channels) {
-    throw ShapeError(fmt::format("[resnet] images must be (N, {}, H, W), not {}", config.channels, to_string(images.shape())));
+    throw ShapeError(fmt::format("[resnet] images must be (N, {}, H, W), not {}", config.channels,
+                                 to_string(images.shape())));
   }
-  const bool norm_at_end = config.block == BlockKind::pre_activation;
-  Tensor x = conv1(images);
-  if (!norm_at_end) x = bn1(std::move(x), true);
-  if (config.large_images) x = max_pool2d(x, {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}});
   std::vector<ResidualBlock*> sequence;
   for (auto& stage : layers) {
     for (ResidualBlock& block : stage) sequence.push_back(&block);
   }
-  checkpoint::sequence(segments, blocks(), [&](std::int64_t i) { x = (*sequence[static_cast<std::size_t>(i)])(std::move(x)); });
-  if (norm_at_end) x = bn1(std::move(x), true);
+  Tensor x = conv1(images);
+  checkpoint::sequence(segments, blocks(), [&](std::int64_t i) {
+    if (i == 0) x = finish_stem(std::move(x));  // in the first block's segment, which frees what it makes
+    x = (*sequence[static_cast<std::size_t>(i)])(std::move(x));
+  });
+  if (config.block == BlockKind::pre_activation) x = bn1(std::move(x), true);
   return fc(global_avg_pool2d(x));
 }
 
-Tensor Resnet::loss(const Tensor& images, const Tensor& labels) { return cross_entropy((*this)(images), labels); }
+Tensor Resnet::finish_stem(Tensor x) {
+  if (config.block != BlockKind::pre_activation) x = bn1(std::move(x), true);
+  if (config.large_images) x = max_pool2d(x, {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}});
+  return x;
+}
+
+Tensor Resnet::loss(const Tensor& images, const Tensor& labels) {
+  return cross_entropy((*this)(images), labels);
+}
 
 void Resnet::visit(Visitor& v) {
   v.child("conv1", conv1);
   v.child("bn1", bn1);
   for (std::size_t stage = 0; stage < layers.size(); ++stage) {
-    for (std::size_t i = 0; i < layers[stage].size(); ++i) v.child(fmt::format("layer{}.{}", stage + 1, i), layers[stage][i]);
+    for (std::size_t i = 0; i < layers[stage].size(); ++i)
+      v.child(fmt::format("layer{}.{}", stage + 1, i), layers[stage][i]);
   }
   v.child("fc", fc);
 }

@@ -57,16 +57,21 @@ void Linear::visit(Visitor& v) {
   v.parameter("bias", bias);
 }
 
-Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
-               bool has_bias, std::int64_t groups, std::int64_t dilation) {
-  for (const auto& [what, value] : {std::pair{"the input channels", in}, std::pair{"the output channels", out},
-                                    std::pair{"the kernel", kernel}, std::pair{"the groups", groups}}) {
+Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride,
+               std::int64_t padding, bool has_bias, std::int64_t groups, std::int64_t dilation) {
+  for (const auto& [what, value] :
+       {std::pair{"the input channels", in}, std::pair{"the output channels", out},
+        std::pair{"the kernel", kernel}, std::pair{"the groups", groups}}) {
     require_positive("Conv2d", what, value);
   }
   if (in % groups != 0 || out % groups != 0) {
-    throw ValueError(fmt::format("[Conv2d] {} and {} channels do not divide into {} groups", in, out, groups));
+    throw ValueError(
+        fmt::format("[Conv2d] {} and {} channels do not divide into {} groups", in, out, groups));
   }
-  params = {.stride = {stride, stride}, .padding = {padding, padding}, .dilation = {dilation, dilation}, .groups = groups};
+  params = {.stride = {stride, stride},
+            .padding = {padding, padding},
+            .dilation = {dilation, dilation},
+            .groups = groups};
   const double fan_out = static_cast<double>(out * kernel * kernel) / static_cast<double>(groups);
   weight = normal_parameter({out, in / groups, kernel, kernel}, std::sqrt(2.0 / fan_out));
   if (has_bias) bias = constant_parameter({out}, 0);
@@ -88,11 +93,13 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels) {
 
 Tensor BatchNorm2d::operator()(Tensor x, bool relu) {
   if (!training) return batch_norm_fixed(std::move(x), weight, bias, running_mean, running_var, eps, relu);
-  const double count = static_cast<double>(x.numel()) / static_cast<double>(std::max<std::int64_t>(x.size(1), 1));
+  const double count =
+      static_cast<double>(x.numel()) / static_cast<double>(std::max<std::int64_t>(x.size(1), 1));
   BatchNormResult result = batch_norm(std::move(x), weight, bias, eps, relu);
   const NoGrad no_grad;
   running_mean.mul_(1 - momentum).add_(result.mean, momentum);
-  running_var.mul_(1 - momentum).add_(result.variance, momentum * count / (count - 1));  // the unbiased variance
+  running_var.mul_(1 - momentum)
+      .add_(result.variance, momentum * count / (count - 1));  // the unbiased variance
   num_batches_tracked.fill_(static_cast<double>(num_batches_tracked.item<std::int64_t>() + 1));
   return std::move(result.y);
 }
@@ -106,7 +113,8 @@ void BatchNorm2d::visit(Visitor& v) {
   v.mode(training);
 }
 
-LayerNorm::LayerNorm(std::int64_t channels) : weight(constant_parameter({channels}, 1)), bias(constant_parameter({channels}, 0)) {}
+LayerNorm::LayerNorm(std::int64_t channels)
+    : weight(constant_parameter({channels}, 1)), bias(constant_parameter({channels}, 0)) {}
 
 void LayerNorm::visit(Visitor& v) {
   v.parameter("weight", weight);

@@ -30,8 +30,8 @@ void copy_state(const std::vector<NamedTensor>& members, const std::vector<Named
     const auto found = given.find(member.name);
     if (found == given.end()) throw Error(fmt::format("[load_state] '{}' is missing", member.name));
     if (!(found->second.shape() == member.tensor.shape())) {
-      throw ShapeError(fmt::format("[load_state] '{}' is {}, the module needs {}", member.name, to_string(found->second.shape()),
-                                   to_string(member.tensor.shape())));
+      throw ShapeError(fmt::format("[load_state] '{}' is {}, the module needs {}", member.name,
+                                   to_string(found->second.shape()), to_string(member.tensor.shape())));
     }
     copies.emplace_back(member.tensor, found->second);
     given.erase(found);

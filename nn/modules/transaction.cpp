@@ -7,7 +7,8 @@
 
 namespace reprise::nn {
 
-Transaction::Transaction(std::vector<Tensor> buffers) : buffers_(std::move(buffers)), generator_(generator()) {
+Transaction::Transaction(std::vector<Tensor> buffers)
+    : buffers_(std::move(buffers)), generator_(generator()) {
   for (const Tensor& buffer : buffers_) {
     if (!buffer.is_contiguous()) throw Error("[transaction] a buffer must be row-major without gaps");
     std::vector<std::byte>& copy = before_.emplace_back(buffer.spec().bytes());

@@ -17,7 +17,9 @@ namespace {
 /// A zeroed tensor for an optimiser's state, laid out as the parameter.
 Tensor state_like(const Tensor& parameter) {
   const DType dtype = parameter.dtype() == DType::float64 ? DType::float64 : DType::float32;
-  return zeros(parameter.shape(), {.dtype = dtype, .device = parameter.device(), .category = Category::optimiser,
+  return zeros(parameter.shape(), {.dtype = dtype,
+                                   .device = parameter.device(),
+                                   .category = Category::optimiser,
                                    .channels_last = parameter.spec().channels_last});
 }
 
@@ -26,7 +28,8 @@ template <class F>
 void for_each_parameter(const std::vector<ParameterGroup>& groups, F&& add) {
   for (const ParameterGroup& group : groups) {
     for (const Tensor& parameter : group.parameters) {
-      if (!parameter.is_leaf()) throw TapeError(fmt::format("[optimiser] {} is not a leaf", describe(*parameter.value())));
+      if (!parameter.is_leaf())
+        throw TapeError(fmt::format("[optimiser] {} is not a leaf", describe(*parameter.value())));
       add(parameter, group.weight_decay);
     }
   }
@@ -36,7 +39,8 @@ void for_each_parameter(const std::vector<ParameterGroup>& groups, F&& add) {
 
 std::vector<ParameterGroup> decay_matrices(const std::vector<Tensor>& parameters, double weight_decay) {
   std::vector<ParameterGroup> groups{{{}, weight_decay}, {{}, 0.0}};
-  for (const Tensor& parameter : parameters) groups[parameter.rank() >= 2 ? 0 : 1].parameters.push_back(parameter);
+  for (const Tensor& parameter : parameters)
+    groups[parameter.rank() >= 2 ? 0 : 1].parameters.push_back(parameter);
   return groups;
 }
 
@@ -55,8 +59,9 @@ void AdamW::step(double lr, double gradient_scale) {
     const Tensor gradient = entry.parameter.grad();
     if (!gradient.defined()) continue;
     if (by_step.empty() || by_step.back().first != entry.steps + 1) by_step.push_back({entry.steps + 1, {}});
-    by_step.back().second.push_back({view_of(*entry.parameter.value()), view_of(*gradient.value()), view_of(*entry.mean.value()),
-                                     view_of(*entry.variance.value()), entry.weight_decay});
+    by_step.back().second.push_back({view_of(*entry.parameter.value()), view_of(*gradient.value()),
+                                     view_of(*entry.mean.value()), view_of(*entry.variance.value()),
+                                     entry.weight_decay});
     updated.push_back(&entry);
   }
   for (Entry* entry : updated) {
@@ -64,8 +69,14 @@ void AdamW::step(double lr, double gradient_scale) {
     ++entry->steps;
   }
   for (const auto& [step, tensors] : by_step) {
-    kernels::adamw_step({}, {.lr = lr, .beta1 = options_.beta1, .beta2 = options_.beta2, .eps = options_.eps, .step = step,
-                             .gradient_scale = gradient_scale}, tensors);
+    kernels::adamw_step({},
+                        {.lr = lr,
+                         .beta1 = options_.beta1,
+                         .beta2 = options_.beta2,
+                         .eps = options_.eps,
+                         .step = step,
+                         .gradient_scale = gradient_scale},
+                        tensors);
   }
 }
 
@@ -95,7 +106,8 @@ void Sgd::step(double lr, double gradient_scale) {
     if (!gradient.defined()) continue;
     (entry.first ? first : later)
         .push_back({view_of(*entry.parameter.value()), view_of(*gradient.value()),
-                    entry.momentum.defined() ? view_of(*entry.momentum.value()) : kernels::View(), entry.weight_decay});
+                    entry.momentum.defined() ? view_of(*entry.momentum.value()) : kernels::View(),
+                    entry.weight_decay});
     updated.push_back(&entry);
   }
   for (Entry* entry : updated) {
@@ -103,8 +115,13 @@ void Sgd::step(double lr, double gradient_scale) {
     entry->first = false;
   }
   for (const bool is_first : {true, false}) {
-    kernels::sgd_step({}, {.lr = lr, .momentum = options_.momentum, .nesterov = options_.nesterov, .first_step = is_first,
-                           .gradient_scale = gradient_scale}, is_first ? first : later);
+    kernels::sgd_step({},
+                      {.lr = lr,
+                       .momentum = options_.momentum,
+                       .nesterov = options_.nesterov,
+                       .first_step = is_first,
+                       .gradient_scale = gradient_scale},
+                      is_first ? first : later);
   }
 }
 
@@ -123,18 +140,23 @@ std::vector<Tensor> Sgd::state() const {
 double gradient_norm(std::span<const Tensor> parameters) {
   std::vector<kernels::ConstView> gradients;
   for (const Tensor& parameter : parameters) {
-    if (const Tensor gradient = parameter.grad(); gradient.defined()) gradients.emplace_back(view_of(*gradient.value()));
+    if (const Tensor gradient = parameter.grad(); gradient.defined())
+      gradients.emplace_back(view_of(*gradient.value()));
   }
   return std::sqrt(kernels::sum_of_squares({}, gradients));
 }
 
-double clip_factor(double norm, double max_norm) { return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0; }
+double clip_factor(double norm, double max_norm) {
+  return max_norm > 0 && norm > max_norm ? max_norm / norm : 1.0;
+}
 
 double Schedule::at(std::int64_t i) const {
   if (i < warmup) return lr * static_cast<double>(i + 1) / static_cast<double>(warmup);
   switch (kind) {
-    case Kind::constant: return lr;
-    case Kind::step: return lr * std::pow(step_factor, static_cast<double>(i / std::max<std::int64_t>(step_every, 1)));
+    case Kind::constant:
+      return lr;
+    case Kind::step:
+      return lr * std::pow(step_factor, static_cast<double>(i / std::max<std::int64_t>(step_every, 1)));
     case Kind::cosine: {
       const double span = static_cast<double>(std::max<std::int64_t>(total - warmup, 1));
       const double progress = std::min(1.0, static_cast<double>(i - warmup) / span);

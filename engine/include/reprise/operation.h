@@ -16,6 +16,7 @@
 //   static constexpr bool replayable = false;      its outputs are kept, never computed again
 //   static constexpr bool cheap = true;            worth computing again even where time is dear (see checkpoint)
 //   static constexpr bool gradient_in_place = true;  slot 0 may be the memory of output gradient 0
+//   static constexpr GradMask gradient_over_input = m;  inputs whose gradient may overwrite them, if they are saved
 //   static constexpr GradMask passes_gradient = m; inputs of the output's sizes whose gradient is the output's, as it is
 //   static constexpr GradMask differentiable = m;  outputs that carry gradients (floating ones, when left out)
 //   static constexpr GradMask gradient_inputs = m; inputs that can get a gradient; others must not want one
@@ -179,6 +180,7 @@ struct OpTable {
   void (*view)(const void* op, const Spec&, const Strides&, int, Strides&, std::int64_t&);  // null: not a view
   bool (*view_gradient)(const void* op, const Spec&, const Spec&, const Strides&, Strides&);
   GradMask passes_gradient;
+  GradMask gradient_over_input;
   GradMask differentiable;
   GradMask gradient_inputs;
   int auxiliaries;
@@ -227,6 +229,7 @@ const OpTable& op_table() {
     if constexpr (requires { Op::gradient_inputs; }) t.gradient_inputs = Op::gradient_inputs;
     t.differentiable = ~GradMask{0};
     if constexpr (requires { Op::differentiable; }) t.differentiable = Op::differentiable;
+    if constexpr (requires { Op::gradient_over_input; }) t.gradient_over_input = Op::gradient_over_input;
     if constexpr (requires { Op::auxiliaries; }) t.auxiliaries = Op::auxiliaries;
     if constexpr (requires { Op::random; }) t.random = Op::random;
     t.replayable = true;

@@ -36,6 +36,7 @@ struct CrossEntropy {
   Reduction reduction = Reduction::mean;
   std::int64_t ignore_index = -100;
   static constexpr std::string_view name = "cross_entropy";
+  static constexpr GradMask gradient_over_input = 1;
   static constexpr int auxiliaries = 2;  // log-sum-exp of each row; number of rows that count
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 3, .outputs = 6}; }

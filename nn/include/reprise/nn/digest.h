@@ -8,8 +8,8 @@
 
 namespace reprise::nn {
 
-/// FNV-1a (64 bits, in words of eight bytes) over sizes, types and elements in row-major order; 16 hexadecimal digits. An
-/// undefined tensor counts as such.
+/// FNV-1a (64 bits, in words of eight bytes) over sizes, types and elements in row-major order; 16
+/// hexadecimal digits. An undefined tensor counts as such.
 std::string digest(std::span<const Tensor> tensors);
 
 }  // namespace reprise::nn

@@ -1,4 +1,5 @@
-// GPT-2 (Radford et al. 2019): pre-norm transformer decoder with learned positions and a head tied to the token table.
+// GPT-2 (Radford et al. 2019): pre-norm transformer decoder with learned positions and a head tied to the
+// token table.
 #pragma once
 
 #include <string_view>
@@ -18,7 +19,8 @@ struct GptConfig {
   bool operator==(const GptConfig&) const = default;
 };
 
-/// "tiny", "small", "gpt2" (124 M), "gpt2-medium" (355 M), "gpt2-large" (774 M), "gpt2-xl" (1.5 B); throws ValueError listing them.
+/// "tiny", "small", "gpt2" (124 M), "gpt2-medium" (355 M), "gpt2-large" (774 M), "gpt2-xl" (1.5 B); throws
+/// ValueError listing them.
 GptConfig gpt_preset(std::string_view name);
 
 /// Throws ValueError when the sizes do not fit together.
@@ -47,7 +49,7 @@ struct Mlp {
   void visit(Visitor& v);
 };
 
-/// x + attention(norm(x)), then x + mlp(norm(x)).
+/// Attention, then the two-layer network, each added to what it reads.
 struct GptBlock {
   LayerNorm ln_1;
   CausalSelfAttention attn;
@@ -56,7 +58,11 @@ struct GptBlock {
 
   GptBlock() = default;
   explicit GptBlock(const GptConfig& config);
-  Tensor operator()(Tensor x) const;
+  /// x + attention(norm(x)).
+  Tensor attend(Tensor x) const;
+  /// x + mlp(norm(x)).
+  Tensor feed_forward(Tensor x) const;
+  Tensor operator()(Tensor x) const { return feed_forward(attend(std::move(x))); }
   void visit(Visitor& v);
 };
 
@@ -77,8 +83,9 @@ struct Gpt {
   void visit(Visitor& v);
 };
 
-/// Appends `count` ids to `prompt`, each drawn from the softmax of the model's logits divided by `temperature`.
-std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count, double temperature,
-                                   std::uint64_t seed);
+/// Appends `count` ids to `prompt`, each drawn from the softmax of the model's logits divided by
+/// `temperature`.
+std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count,
+                                   double temperature, std::uint64_t seed);
 
 }  // namespace reprise::nn

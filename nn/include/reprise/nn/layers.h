@@ -33,14 +33,14 @@ struct Conv2d {
   Conv2dParams params;
 
   Conv2d() = default;
-  Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride = 1, std::int64_t padding = 0,
-         bool has_bias = false, std::int64_t groups = 1, std::int64_t dilation = 1);
+  Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride = 1,
+         std::int64_t padding = 0, bool has_bias = false, std::int64_t groups = 1, std::int64_t dilation = 1);
   Tensor operator()(const Tensor& x) const { return conv2d(x, weight, bias, params); }
   void visit(Visitor& v);
 };
 
-/// Batch norm over (N, C, H, W) or (N, C), optionally followed by relu. In training the batch's statistics are folded into the
-/// running ones once, however often the operation is replayed.
+/// Batch norm over (N, C, H, W) or (N, C), optionally followed by relu. In training the batch's statistics
+/// are folded into the running ones once, however often the operation is replayed.
 struct BatchNorm2d {
   Tensor weight, bias, running_mean, running_var, num_batches_tracked;
   double eps = 1e-5, momentum = 0.1;

@@ -1,5 +1,5 @@
-// Modules are plain structs: parameters, buffers and other modules as members, a call operator, and one function that shows the
-// members to a visitor under their names:
+// Modules are plain structs: parameters, buffers and other modules as members, a call operator, and one
+// function that shows the members to a visitor under their names:
 //
 //   struct Linear {
 //     Tensor weight, bias;
@@ -52,7 +52,8 @@ class Visitor {
   }
 
  private:
-  void show(const std::function<void(const std::string&, Tensor&)>& action, std::string_view name, Tensor& tensor) {
+  void show(const std::function<void(const std::string&, Tensor&)>& action, std::string_view name,
+            Tensor& tensor) {
     if (action && tensor.defined()) action(prefix_ + std::string(name), tensor);
   }
   Actions actions_;
@@ -63,7 +64,12 @@ class Visitor {
 template <class Module>
 std::vector<NamedTensor> named_parameters(Module& module) {
   std::vector<NamedTensor> found;
-  Visitor visitor({.parameter = [&](const std::string& name, Tensor& tensor) { found.push_back({name, tensor}); }, .buffer = {}, .mode = {}});
+  Visitor visitor({.parameter =
+                       [&](const std::string& name, Tensor& tensor) {
+                         found.push_back({name, tensor});
+                       },
+                   .buffer = {},
+                   .mode = {}});
   module.visit(visitor);
   return found;
 }
@@ -72,7 +78,12 @@ std::vector<NamedTensor> named_parameters(Module& module) {
 template <class Module>
 std::vector<NamedTensor> named_buffers(Module& module) {
   std::vector<NamedTensor> found;
-  Visitor visitor({.parameter = {}, .buffer = [&](const std::string& name, Tensor& tensor) { found.push_back({name, tensor}); }, .mode = {}});
+  Visitor visitor({.parameter = {},
+                   .buffer =
+                       [&](const std::string& name, Tensor& tensor) {
+                         found.push_back({name, tensor});
+                       },
+                   .mode = {}});
   module.visit(visitor);
   return found;
 }
@@ -110,8 +121,8 @@ void name_tensors(Module& module) {
 /// Number of elements of all parameters.
 std::int64_t count_elements(const std::vector<Tensor>& tensors);
 
-/// Copies `state` into the members of the same names. Throws Error naming what is missing, unknown, or of another shape, before
-/// anything is changed.
+/// Copies `state` into the members of the same names. Throws Error naming what is missing, unknown, or of
+/// another shape, before anything is changed.
 template <class Module>
 void load_state(Module& module, const std::vector<NamedTensor>& state);
 

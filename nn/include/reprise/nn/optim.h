@@ -22,11 +22,13 @@ struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
 };
 
-/// AdamW (Loshchilov and Hutter 2019): one pass over all parameters. Parameters without a gradient are left alone.
+/// AdamW (Loshchilov and Hutter 2019): one pass over all parameters. Parameters without a gradient are left
+/// alone.
 class AdamW {
  public:
   AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options = {});
-  /// One update with learning rate `lr`, every gradient times `gradient_scale`. Throws before anything is changed.
+  /// One update with learning rate `lr`, every gradient times `gradient_scale`. Throws before anything is
+  /// changed.
   void step(double lr, double gradient_scale = 1.0);
   void zero_grad();
   std::vector<Tensor> state() const;
@@ -74,11 +76,11 @@ double clip_factor(double norm, double max_norm);
 struct Schedule {
   enum class Kind : std::uint8_t { constant, step, cosine } kind = Kind::constant;
   double lr = 1e-3;
-  double min_lr = 0.0;            // cosine: where it ends
-  std::int64_t warmup = 0;        // steps of linear rise from 0
-  std::int64_t total = 1;         // cosine: steps in all
-  std::int64_t step_every = 1;    // step: after how many steps the rate is multiplied
-  double step_factor = 0.1;       // step: by this
+  double min_lr = 0.0;          // cosine: where it ends
+  std::int64_t warmup = 0;      // steps of linear rise from 0
+  std::int64_t total = 1;       // cosine: steps in all
+  std::int64_t step_every = 1;  // step: after how many steps the rate is multiplied
+  double step_factor = 0.1;     // step: by this
 
   /// Learning rate of step i, counted from 0.
   double at(std::int64_t i) const;

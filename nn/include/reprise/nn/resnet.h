@@ -1,5 +1,5 @@
-// Residual networks: for 224 x 224 images as in torchvision (He et al. 2015), for 32 x 32 ones as in the papers (He et al. 2015,
-// section 4.2, with identity shortcuts; He et al. 2016, pre-activation bottlenecks).
+// Residual networks: for 224 x 224 images as in torchvision (He et al. 2015), for 32 x 32 ones as in the
+// papers (He et al. 2015, section 4.2, with identity shortcuts; He et al. 2016, pre-activation bottlenecks).
 #pragma once
 
 #include <optional>
@@ -12,8 +12,8 @@ namespace reprise::nn {
 
 /// How a residual block is built.
 enum class BlockKind : std::uint8_t {
-  basic,       // two 3 x 3 convolutions
-  bottleneck,  // 1 x 1, 3 x 3, 1 x 1
+  basic,           // two 3 x 3 convolutions
+  bottleneck,      // 1 x 1, 3 x 3, 1 x 1
   pre_activation,  // the bottleneck with norm and relu before each convolution
 };
 
@@ -22,14 +22,15 @@ struct ResnetConfig {
   std::vector<std::int64_t> stages{3, 3, 3};  // blocks per stage
   std::int64_t width = 16;                    // channels of the first stage; each next one doubles them
   std::int64_t classes = 10;
-  std::int64_t channels = 3;       // of the images
-  bool large_images = false;       // 7 x 7 stem with stride 2 and max pooling
-  bool projection = false;         // 1 x 1 convolutions as shortcuts where sizes change; else subsampling and zero channels
+  std::int64_t channels = 3;  // of the images
+  bool large_images = false;  // 7 x 7 stem with stride 2 and max pooling
+  bool projection =
+      false;  // 1 x 1 convolutions as shortcuts where sizes change; else subsampling and zero channels
   bool operator==(const ResnetConfig&) const = default;
 };
 
-/// "resnet20", "resnet32", "resnet56", "resnet1001" for 32 x 32; "resnet18", "resnet34", "resnet50", "resnet101", "resnet152" for
-/// 224 x 224. Throws ValueError listing them.
+/// "resnet20", "resnet32", "resnet56", "resnet1001" for 32 x 32; "resnet18", "resnet34", "resnet50",
+/// "resnet101", "resnet152" for 224 x 224. Throws ValueError listing them.
 ResnetConfig resnet_preset(std::string_view name);
 
 /// Throws ValueError when the sizes do not fit together.
@@ -78,6 +79,9 @@ struct Resnet {
   Tensor loss(const Tensor& images, const Tensor& labels);
   void visit(Visitor& v);
   std::int64_t blocks() const;
+
+ private:
+  Tensor finish_stem(Tensor x);
 };
 
 }  // namespace reprise::nn

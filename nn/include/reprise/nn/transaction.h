@@ -7,8 +7,9 @@
 
 namespace reprise::nn {
 
-/// Remembers buffers (running statistics) and this thread's generator. Unless `commit` is called before it goes, it puts them
-/// back: after an exception in the middle of a step, the step can be run again and gives what it would have given.
+/// Remembers buffers (running statistics) and this thread's generator. Unless `commit` is called before it
+/// goes, it puts them back: after an exception in the middle of a step, the step can be run again and gives
+/// what it would have given.
 class Transaction {
  public:
   explicit Transaction(std::vector<Tensor> buffers);

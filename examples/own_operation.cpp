@@ -1,0 +1,59 @@
+// An operation of one's own: a plain struct that says what comes out, what backward reads, and how both are
+// computed. It records, replays inside segments and takes part in the statistics like any other.
+#include <cmath>
+#include <cstdio>
+
+#include "reprise/reprise.h"
+
+using namespace reprise;
+
+namespace {
+
+/// y = log(1 + exp(x)), elementwise, float32.
+struct Softplus {
+  static constexpr std::string_view name = "softplus";
+  static constexpr bool cheap = true;  // worth computing again even where time is dear
+
+  Specs infer(SpecSpan in) const {
+    if (in[0].dtype != DType::float32)
+      throw TypeError("[softplus] takes float32 tensors; convert with to(DType::float32)");
+    Spec out = in[0];
+    out.channels_last = false;
+    return {out};
+  }
+
+  Saves saves(GradMask) const { return {.inputs = 1}; }
+
+  void forward(const Exec& exec, Inputs in, Outputs out) const {
+    const kernels::ConstView x = exec.contiguous(in[0]);
+    for (std::int64_t i = 0; i < x.numel(); ++i)
+      out[0].as<float>()[i] = std::log1p(std::exp(x.as<float>()[i]));
+  }
+
+  void backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
+    const kernels::ConstView x = exec.contiguous(saved.input(0));
+    const kernels::ConstView dy = exec.contiguous(grads[0]);
+    const kernels::Target dx = slots[0];
+    for (std::int64_t i = 0; i < x.numel(); ++i) {
+      const float gradient = dy.as<float>()[i] / (1 + std::exp(-x.as<float>()[i]));
+      float& to = dx.view.as<float>()[i];
+      to = dx.write == kernels::Write::accumulate ? to + gradient : gradient;
+    }
+  }
+
+  bool operator==(const Softplus&) const = default;
+};
+
+Tensor softplus(const Tensor& x) { return apply(Softplus{}, x); }
+
+}  // namespace
+
+int main() {
+  Tensor x = tensor<float>({-2, -1, 0, 1, 2}, {5});
+  x.set_requires_grad(true);
+  const Tensor y = checkpoint::segment("twice", [&] { return sum(softplus(softplus(x))); });
+  y.backward();
+  std::printf("%s\nreplayed nodes: %lld\n", to_string(x.grad()).c_str(),
+              static_cast<long long>(tape_counters().replayed_nodes));
+  return 0;
+}

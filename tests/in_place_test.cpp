@@ -1,0 +1,147 @@
+// Changes in place: counted, allowed where harmless, and an error that names the value where a gradient would be wrong.
+#include "tape_support.h"
+
+#include "reprise/in_place.h"
+
+using namespace tape_test;
+
+TEST_CASE("every change in place counts as a version of the memory", "[in_place]") {
+  Tensor x = values({3});
+  CHECK(x.version() == 0);
+  x.fill_(1);
+  x.zero_();
+  x.copy_(values({3}));
+  x.add_(values({3}), 0.5);
+  x.mul_(2);
+  CHECK(x.version() == 5);
+  CHECK(reshape(x, {1, 3}).version() == 5);
+  CHECK(x.detach().version() == 5);
+  CHECK(x.clone().version() == 0);
+}
+
+TEST_CASE("changes in place compute what they say", "[in_place]") {
+  Tensor x = tensor<double>({1, 2, 3}, {3});
+  x.add_(tensor<double>({10, 20, 30}, {3}));
+  CHECK(elements_of(x) == Doubles{11, 22, 33});
+  x.add_(x, 2);
+  CHECK(elements_of(x) == Doubles{33, 66, 99});
+  x.mul_(0.5);
+  CHECK(elements_of(x) == Doubles{16.5, 33, 49.5});
+  x.copy_(tensor<float>({1, 2, 4}, {3}));
+  CHECK(elements_of(x) == Doubles{1, 2, 4});
+  Tensor overlapping = slice(x, 0, 1, 3);
+  overlapping.copy_(slice(x, 0, 0, 2));
+  CHECK(elements_of(x) == Doubles{1, 1, 2});
+  overlapping.add_(slice(x, 0, 0, 2));
+  CHECK(elements_of(x) == Doubles{1, 2, 3});
+  Tensor turned = values({3, 3});
+  const Doubles before = elements_of(turned);
+  turned.copy_(permute(turned, {1, 0}));
+  for (std::size_t i = 0; i < 9; ++i) CHECK(elements_of(turned)[i] == before[i % 3 * 3 + i / 3]);
+
+  CHECK_THROWS_WITH(x.add_(values({2})), Contains("[add_] sizes differ: (2) into (3)"));
+  CHECK_THROWS_WITH(x.copy_(values({2})), Contains("[copy_]"));
+  CHECK_THROWS_WITH(x.add_(ones({3})), Contains("[add_] float32 added to float64"));
+  CHECK_THROWS_AS(Tensor().fill_(1), Error);
+  CHECK(x.version() == 6);
+}
+
+TEST_CASE("memory that a view shows twice is not changed in place", "[in_place]") {
+  Tensor wide = expand(values({1, 3}), Shape{2, 3});
+  for (const auto& change : std::vector<std::function<void()>>{[&] { wide.mul_(2); }, [&] { wide.fill_(2); },
+                                                               [&] { wide.add_(values({2, 3})); },
+                                                               [&] { wide.copy_(values({2, 3})); }}) {
+    CHECK_THROWS_WITH(change(), Contains("several times along axis 0"));
+  }
+  CHECK(wide.version() == 0);
+}
+
+TEST_CASE("a leaf that wants a gradient changes only under NoGrad", "[in_place]") {
+  Tensor w = leaf_values({3}).set_name("w");
+  CHECK_THROWS_WITH(w.fill_(1), Contains("[fill_] 'w' (3) wants a gradient") && Contains("NoGrad"));
+  CHECK_THROWS_AS(w.add_(values({3})), TapeError);
+  CHECK_THROWS_AS(w.copy_(values({3})), TapeError);
+  CHECK_THROWS_AS(w.mul_(2), TapeError);
+  CHECK(w.version() == 0);
+  const NoGrad no_grad;
+  w.mul_(2);
+  CHECK(w.version() == 1);
+}
+
+TEST_CASE("a recorded result never changes in place", "[in_place]") {
+  const Tensor w = leaf_values({3});
+  Tensor y = exp(w);
+  CHECK_THROWS_WITH(y.mul_(2), Contains("[mul_] the result of exp (3) was recorded for backward; change a clone()"));
+  Tensor row = slice(y, 0, 0, 1);
+  CHECK_THROWS_AS(row.fill_(1), TapeError);
+  const NoGrad no_grad;
+  CHECK_THROWS_AS(y.fill_(1), TapeError);
+}
+
+TEST_CASE("what backward saved and was changed is an error that names it", "[in_place]") {
+  const NothingLeft check;
+  Tensor x = values({3}).set_name("batch");
+  Tensor w = leaf_values({3}).set_name("weight");
+  struct Change {
+    const char* what;
+    std::function<void()> run;
+    const char* named;
+  };
+  const std::vector<Change> changes{
+      {"an input", [&] { x.mul_(2); }, "'batch' (3)"},
+      {"an input through a view", [&] { reshape(x, {1, 3}).mul_(2); }, "'batch' (3)"},
+      {"an input through detach", [&] { x.detach().mul_(2); }, "'batch' (3)"},
+      {"a parameter", [&] { const NoGrad no_grad; w.mul_(2); }, "'weight' (3)"},
+      {"a parameter through detach", [&] { w.detach().mul_(2); }, "'weight' (3)"},
+      {"with one's own kernel", [&] { const NoGrad no_grad; change_in_place("mine", w); }, "'weight' (3)"},
+  };
+  for (const Change& change : changes) {
+    CAPTURE(change.what);
+    const Tensor y = sum(x * w * w);
+    change.run();
+    CHECK_THROWS_WITH(y.backward(), Contains("[mul]") && Contains(change.named) && Contains("was changed in place"));
+    CHECK_FALSE(w.grad().defined());
+  }
+}
+
+TEST_CASE("a saved output that was changed through a detached handle is an error", "[in_place]") {
+  const Tensor w = leaf_values({3});
+  const Tensor y = exp(w);
+  y.detach().mul_(2);
+  CHECK_THROWS_WITH(sum(y).backward(), Contains("[exp]") && Contains("the result of exp (3)"));
+  CHECK_FALSE(w.grad().defined());
+}
+
+TEST_CASE("a saved view of a changed parameter names the parameter", "[in_place]") {
+  Tensor w = leaf_values({2, 3}).set_name("weight");
+  const Tensor y = sum(square(reshape(w, {6})));
+  {
+    const NoGrad no_grad;
+    w.mul_(2);
+  }
+  CHECK_THROWS_WITH(y.backward(), Contains("a view of 'weight' (2, 3)"));
+}
+
+TEST_CASE("what no backward reads may change", "[in_place]") {
+  Tensor x = values({3});
+  Tensor w = leaf_values({3});
+  const Tensor y = sum(x + w);
+  x.mul_(2);
+  {
+    const NoGrad no_grad;
+    w.mul_(2);
+  }
+  y.backward();
+  CHECK(elements_of(w.grad()) == Doubles{1, 1, 1});
+}
+
+TEST_CASE("accumulating into a gradient counts as a change of it", "[in_place]") {
+  Tensor w = leaf_values({3});
+  sum(w).backward();
+  const Tensor gradient = w.grad();
+  Tensor v = leaf_values({3});
+  const Tensor penalty = sum(gradient * v);
+  sum(w).backward();
+  CHECK(gradient.version() == 1);
+  CHECK_THROWS_WITH(penalty.backward(), Contains("was changed in place"));
+}

@@ -9,7 +9,7 @@ BUILD := tools/build.sh
 .PHONY: help setup setup-all demo build test test-all test-slow test-dev test-tsan test-headers bench format check-format tidy clean
 
 help:
-	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory"
+	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory; DATA=FILE names a text"
 	@echo "make test       unit tests, gradient checks and the installed package, in the release build"
 	@echo "make test-all   all that, the slow tests, the sanitizer builds, and the checks of form"
 	@echo "make build      the release build, in build/release"
@@ -25,7 +25,7 @@ setup-all:
 
 demo: setup
 	@$(BUILD) release reprise_cli
-	@tools/demo.sh build/release/bin/reprise
+	@tools/demo.sh build/release/bin/reprise $(if $(DATA),--data "$(DATA)")
 
 build: setup
 	@$(BUILD) release

@@ -117,16 +117,20 @@ void SegmentRegion::keep(Value& value) {
   }
 }
 
+/// A segment lists what its nested ones read, too: they forget it when they have been played, and it may not have been.
+void SegmentRegion::note_input(Value& value) {
+  for (SegmentRegion* region = this; region != nullptr && !region->owns(value); region = region->parent()) {
+    if (!region->inputs_.insert(&value).second) continue;
+    add_ref(&value);
+    if (region->holds_inputs_) add_keeper(&value);
+  }
+}
+
 void SegmentRegion::recorded(Node& node) {
   node.region_index = items_.size();
   items_.push_back({&node, nullptr});
   try {
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
-      Value* value = node.inputs[i];
-      if (owns(*value) || !inputs_.insert(value).second) continue;
-      add_ref(value);
-      if (holds_inputs_) add_keeper(value);
-    }
+    for (std::uint32_t i = 0; i < node.n_inputs; ++i) note_input(*node.inputs[i]);
     if (!node.table->replayable) std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { keep(*value); });
   } catch (...) {
     std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });

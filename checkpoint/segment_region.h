@@ -66,6 +66,7 @@ class SegmentRegion final : public Region {
   void release_inputs() noexcept;
   void forget_inputs() noexcept;
   void forget_own(Value& value) noexcept;
+  void note_input(Value& value);
   void finish();
 
   std::shared_ptr<SegmentRegion> parent_;

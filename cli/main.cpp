@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <iostream>
 #include <new>
 
@@ -50,6 +51,12 @@ void add_run_options(CLI::App& command, cli::RunOptions& options) {
 }
 
 void check_model_options(const cli::RunOptions& options) {
+  for (const auto& [option, value] :
+       {std::pair{"--lr", options.lr}, std::pair{"--weight-decay", options.weight_decay},
+        std::pair{"--clip", options.clip}}) {
+    if (value && !std::isfinite(*value))
+      throw ValueError(fmt::format("[{}] {} is not a finite number", options.model, option));
+  }
   const auto refuse = [&](bool given, const char* option) {
     if (given)
       throw ValueError(

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "cli/task.h"
 
 namespace reprise::cli {
@@ -51,6 +53,11 @@ double Stepper::step(std::int64_t i) {
     Tensor loss = task_.loss(i);
     loss.backward();
     value = loss.item<float>();
+    if (!std::isfinite(value)) {
+      throw Error(
+          fmt::format("[train] the loss of step {} is {}; lower --lr, or find the operation with --anomaly",
+                      i + 1, value));
+    }
   } catch (...) {
     std::visit([](auto& optimiser) { optimiser.zero_grad(); }, optimiser_);
     throw;

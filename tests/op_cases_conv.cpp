@@ -137,6 +137,7 @@ Cases CasesOf<ops::Conv2d>::make() {
   add("1x1", {images({2, 7, 4, 5}), {.shape = {6, 7, 1, 1}}, {.shape = {6}}});
   add("1x1, stride", {images({2, 7, 5, 5}), {.shape = {6, 7, 1, 1}}}, {.stride = {2, 2}});
   add("row-major", {images({2, 3, 5, 6}, Order::row_major), {.shape = {4, 3, 3, 3}}, {.shape = {4}}}, {.padding = {1, 1}});
+  add("all channels-last", {images({2, 3, 5, 6}), {.shape = {4, 3, 3, 3}, .order = Order::channels_last}, {.shape = {4}}});
   add("permuted", {images({2, 3, 5, 6}, Order::permuted), {.shape = {4, 3, 3, 3}, .order = Order::permuted}, {.shape = {4}}});
   add("gaps", {images({2, 3, 5, 6}, Order::gaps), {.shape = {4, 3, 3, 3}, .order = Order::gaps}, {.shape = {4}, .order = Order::gaps}});
   add("31 to 33 channels", {images({1, 31, 4, 3}), {.shape = {33, 31, 3, 3}}}, {.padding = {1, 1}});

@@ -61,6 +61,17 @@ Array map(const Array& x, const std::function<double(double)>& f) {
   return y;
 }
 
+Shape broadcast_shape(const Arrays& in) {
+  Shape shape = in[0].shape;
+  for (const Array& array : in) shape = ops::broadcast_shapes("test", shape, array.shape);
+  return shape;
+}
+
+Array zip(const Arrays& in, double (*f)(double, double)) {
+  const Shape shape = broadcast_shape(in);
+  return generate(shape, [&](const Index& i) { return f(in[0].broadcast_at(shape, i), in[1].broadcast_at(shape, i)); });
+}
+
 Case unary_case(std::string label, Input input, std::function<Tensor(Tensor)> call, std::function<double(double)> value) {
   return {.label = std::move(label),
           .inputs = {std::move(input)},
@@ -68,8 +79,8 @@ Case unary_case(std::string label, Input input, std::function<Tensor(Tensor)> ca
           .formula = [value = std::move(value)](const Arrays& in) { return Arrays{map(in[0], value)}; }};
 }
 
-/// Forms that scalars take beside those of the rule.
-void add_scalar_forms(Unary function, std::vector<Case>& cases, std::vector<Refusal>& refusals) {
+/// Forms beside those of the rule, most of them of scalars.
+void add_other_forms(Unary function, std::vector<Case>& cases, std::vector<Refusal>& refusals) {
   const Input x{.shape = {33}, .low = -2};
   const Tensor whole = arange(3);
   if (function == Unary::add_scalar) {
@@ -89,6 +100,17 @@ void add_scalar_forms(Unary function, std::vector<Case>& cases, std::vector<Refu
     refusals.push_back(refused<TypeError>("integers times infinity", "inf", [whole] { whole * INFINITY; }));
     refusals.push_back(refused<TypeError>("integers times more than they hold", "int32",
                                           [whole] { whole.to(DType::int32) * 0x1p31; }));
+  }
+  if (function == Unary::square) {
+    cases.push_back({.label = "each squared error",
+                     .inputs = {{.shape = {5, 7}}, {.shape = {5, 7}, .order = Order::permuted}},
+                     .call = [](Tensors in) { return Tensors{mse_loss(in[0], in[1], Reduction::none)}; },
+                     .formula = [](const Arrays& in) {
+                       return Arrays{zip(in, [](double a, double b) { return (a - b) * (a - b); })};
+                     },
+                     .composed = true});
+    refusals.push_back(refused<ShapeError>("squared errors of other sizes", "[mse_loss] sizes differ: (2) and (2, 1)",
+                                           [] { mse_loss(zeros({2}), zeros({2, 1})); }));
   }
   if (function == Unary::pow_scalar) {
     const Input signed_x{.shape = {31}, .low = -2, .values = {}};
@@ -123,17 +145,6 @@ BinaryRule rule_of(Binary function) {
     case Binary::minimum: return {minimum, [](double a, double b) { return std::min(a, b); }, -2, 2, -2, 2, true};
   }
   throw std::logic_error("no such function");
-}
-
-Shape broadcast_shape(const Arrays& in) {
-  Shape shape = in[0].shape;
-  for (const Array& array : in) shape = ops::broadcast_shapes("test", shape, array.shape);
-  return shape;
-}
-
-Array zip(const Arrays& in, double (*f)(double, double)) {
-  const Shape shape = broadcast_shape(in);
-  return generate(shape, [&](const Index& i) { return f(in[0].broadcast_at(shape, i), in[1].broadcast_at(shape, i)); });
 }
 
 struct Pair {
@@ -194,7 +205,7 @@ Cases unary_cases(const OpTable& table, Unary function) {
   }
   all.refusals.push_back(refused<TypeError>("booleans", "does not take bool", [rule] { rule.call(zeros({3}, {.dtype = DType::boolean})); }));
   all.refusals.push_back(refused<Error>("an undefined tensor", "undefined", [rule] { rule.call(Tensor()); }));
-  add_scalar_forms(function, all.cases, all.refusals);
+  add_other_forms(function, all.cases, all.refusals);
   Case fast{.label = "4M", .inputs = {{.shape = {4 << 20}, .low = rule.low, .high = rule.high}}};
   fast.call = [call = rule.call](Tensors in) { return Tensors{call(in[0])}; };
   all.speed.push_back(std::move(fast));
@@ -261,9 +272,11 @@ Cases CasesOf<ops::Compare>::make() {
   };
   for (const Comparison& comparison : kComparisons) {
     add(comparison, "ties", {.shape = {6}, .values = {0, 1, 1, 0, 1, 0}}, {.shape = {6}, .values = {1, 0, 1, 0, 0, 1}});
-    for (const Pair& pair : pairs()) {
-      add(comparison, pair.label, {.shape = pair.a, .order = pair.order_a}, {.shape = pair.b, .order = pair.order_b});
-    }
+    add(comparison, "33", {.shape = {33}}, {.shape = {33}});
+  }
+  for (const Pair& pair : pairs()) {
+    if (pair.label == std::string("33")) continue;
+    add(kComparisons[2], pair.label, {.shape = pair.a, .order = pair.order_a}, {.shape = pair.b, .order = pair.order_b});
   }
   all.refusals = {
       refused<ShapeError>("sizes that do not broadcast", "(2, 3) with (4)", [] { less(zeros({2, 3}), zeros({4})); }),

@@ -106,6 +106,8 @@ Cases CasesOf<ops::Matmul>::make() {
   add("batch of two axes, permuted", {.shape = {2, 3, 5, 7}, .order = Order::permuted}, {.shape = {2, 3, 7, 4}, .order = Order::gaps});
   add("batch and one matrix", {.shape = {2, 3, 5, 7}}, {.shape = {7, 4}});
   add("one matrix and a batch", {.shape = {5, 7}}, {.shape = {3, 7, 4}});
+  add("channels-last", {.shape = {2, 3, 4, 5}, .order = Order::channels_last}, {.shape = {2, 3, 5, 4}, .order = Order::channels_last});
+  add("channels-last and one matrix", {.shape = {2, 3, 4, 5}, .order = Order::channels_last}, {.shape = {5, 4}});
   add("batches that stretch", {.shape = {3, 1, 5, 7}}, {.shape = {2, 7, 4}});
   add("several blocks", {.shape = {130, 67}}, {.shape = {67, 141}});
   const auto add_vector = [&](const char* label, const Shape& a, const Shape& b, const Shape& a_full, const Shape& b_full,
@@ -167,6 +169,7 @@ Cases CasesOf<ops::Linear>::make() {
   add("three axes", {{.shape = {2, 3, 7}}, {.shape = {6, 7}}, {.shape = {6}}});
   add("permuted", {{.shape = {2, 3, 7}, .order = Order::permuted}, {.shape = {6, 7}, .order = Order::permuted}, {.shape = {6}}});
   add("gaps", {{.shape = {5, 7}, .order = Order::gaps}, {.shape = {6, 7}, .order = Order::gaps}, {.shape = {6}, .order = Order::gaps}});
+  add("channels-last", {{.shape = {2, 3, 4, 5}, .order = Order::channels_last}, {.shape = {6, 5}}, {.shape = {6}}});
   add("(in, out), permuted", {{.shape = {5, 7}}, {.shape = {7, 6}, .order = Order::permuted}, {.shape = {6}}},
       {.layout = WeightLayout::in_out});
   for (const Activation activation : {Activation::relu, Activation::gelu_tanh, Activation::gelu_erf, Activation::silu}) {

@@ -57,6 +57,9 @@ struct Form {
   const char* label;
   Shape shape;
   Order order = Order::row_major;
+
+  /// Parameters with gaps where x has some.
+  Order parameter_order() const { return order == Order::gaps ? Order::gaps : Order::row_major; }
 };
 
 const std::vector<Form>& row_forms() {
@@ -105,8 +108,8 @@ Cases CasesOf<ops::LayerNorm>::make() {
     const Shape channels{form.shape[form.shape.rank() - 1]};
     all.cases.push_back({.label = form.label,
                          .inputs = {{.shape = form.shape, .order = form.order},
-                                    {.shape = channels, .low = 0.5, .high = 1.5},
-                                    {.shape = channels}},
+                                    {.shape = channels, .low = 0.5, .high = 1.5, .order = form.parameter_order()},
+                                    {.shape = channels, .order = form.parameter_order()}},
                          .call = call,
                          .formula = [](const Arrays& in) { return Arrays{layer_norm_formula(in, 1e-5)}; },
                          .slack = 8});
@@ -133,7 +136,7 @@ Cases CasesOf<ops::RmsNorm>::make() {
   for (const Form& form : row_forms()) {
     all.cases.push_back({.label = form.label,
                          .inputs = {{.shape = form.shape, .low = 0.2, .order = form.order},
-                                    {.shape = {form.shape[form.shape.rank() - 1]}, .low = 0.5, .high = 1.5}},
+                                    {.shape = {form.shape[form.shape.rank() - 1]}, .low = 0.5, .high = 1.5, .order = form.parameter_order()}},
                          .call = call,
                          .formula = [](const Arrays& in) { return Arrays{rms_norm_formula(in, 1e-6)}; },
                          .slack = 8});
@@ -154,8 +157,8 @@ Cases CasesOf<ops::BatchNorm>::make() {
       const Shape channels{form.shape[1]};
       all.cases.push_back({.label = std::string(form.label) + (relu ? ", relu" : ""),
                            .inputs = {{.shape = form.shape, .low = -1, .high = 2, .order = form.order},
-                                      {.shape = channels, .low = 0.5, .high = 1.5},
-                                      {.shape = channels}},
+                                      {.shape = channels, .low = 0.5, .high = 1.5, .order = form.parameter_order()},
+                                      {.shape = channels, .order = form.parameter_order()}},
                            .call = [relu](Tensors in) {
                              BatchNormResult result = batch_norm(std::move(in[0]), in[1], in[2], 1e-5, relu);
                              return Tensors{result.y, result.mean, result.variance};
@@ -184,10 +187,10 @@ Cases CasesOf<ops::BatchNormFixed>::make() {
       const Shape channels{form.shape[1]};
       all.cases.push_back({.label = std::string(form.label) + (relu ? ", relu" : ""),
                            .inputs = {{.shape = form.shape, .low = -1, .high = 2, .order = form.order},
-                                      {.shape = channels, .low = 0.5, .high = 1.5},
-                                      {.shape = channels},
-                                      {.shape = channels, .kind = Kind::statistic},
-                                      {.shape = channels, .low = 0.3, .high = 2, .kind = Kind::statistic}},
+                                      {.shape = channels, .low = 0.5, .high = 1.5, .order = form.parameter_order()},
+                                      {.shape = channels, .order = form.parameter_order()},
+                                      {.shape = channels, .order = form.parameter_order(), .kind = Kind::statistic},
+                                      {.shape = channels, .low = 0.3, .high = 2, .order = form.parameter_order(), .kind = Kind::statistic}},
                            .call = [relu](Tensors in) {
                              return Tensors{batch_norm_fixed(std::move(in[0]), in[1], in[2], in[3], in[4], 1e-3, relu)};
                            },

@@ -14,21 +14,23 @@ Array softmax_formula(const Array& x, int axis, bool log) {
   if (x.shape.rank() == 0) return Array(x.shape, log ? 0 : 1);
   const auto at = static_cast<std::size_t>(axis < 0 ? axis + x.shape.rank() : axis);
   const std::int64_t n = x.shape[static_cast<int>(at)];
-  return generate(x.shape, [&](const Index& index) {
-    Index other = index;
+  Shape rows = x.shape;
+  rows[static_cast<int>(at)] = std::min<std::int64_t>(n, 1);
+  Array y(x.shape);
+  for_each_index(rows, [&](Index index) {
+    const auto each = [&](auto&& f) {
+      for (index[at] = 0; index[at] < n; ++index[at]) f();
+    };
     double largest = -kInfinity;
-    for (std::int64_t i = 0; i < n; ++i) {
-      other[at] = i;
-      largest = std::max(largest, x.at(other));
-    }
+    each([&] { largest = std::max(largest, x.at(index)); });
     double sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      other[at] = i;
-      sum += std::exp(x.at(other) - largest);
-    }
-    const double y = x.at(index) - largest - std::log(sum);
-    return log ? y : std::exp(y);
+    each([&] { sum += std::exp(x.at(index) - largest); });
+    each([&] {
+      const double result = x.at(index) - largest - std::log(sum);
+      y.at(index) = log ? result : std::exp(result);
+    });
   });
+  return y;
 }
 
 Array cross_entropy_formula(const Arrays& in, Reduction reduction, std::int64_t ignore_index) {
@@ -127,6 +129,7 @@ Cases CasesOf<ops::CrossEntropy>::make() {
   add("three axes", {.shape = {2, 3, 7}}, classes({2, 3}, 7));
   add("three axes, each", {.shape = {2, 3, 7}}, classes({2, 3}, 7), Reduction::none);
   add("permuted", {.shape = {5, 7}, .order = Order::permuted}, classes({5}, 7));
+  add("channels-last", {.shape = {2, 3, 4, 5}, .order = Order::channels_last}, classes({2, 3, 4}, 5));
   add("gaps", {.shape = {5, 7}, .order = Order::gaps}, {.shape = {5}, .low = 0, .high = 7, .order = Order::gaps, .kind = Kind::ids});
   for (const Reduction reduction : {Reduction::mean, Reduction::sum, Reduction::none}) {
     add("ignored " + std::to_string(static_cast<int>(reduction)), {.shape = {4, 3}},

@@ -169,7 +169,7 @@ TEST_CASE("an exception in a backward leaves no gradient half done", "[operation
   const std::vector<Case> cases{
       {"operation", [](const Tensor&) { Cube::backward_fuse.left = 0; }},
       {"hook", [](const Tensor& trunk) { trunk.on_gradient([](const Tensor&) -> Tensor { throw std::runtime_error("in a hook"); }); }},
-      {"memory", [](const Tensor&) { current_pool().fail_after(4); }},
+      {"memory", [](const Tensor&) { current_pool().fail_after(3); }},
   };
   for (const Case& c : cases) {
     for (const bool segments : {false, true}) {

@@ -1,14 +1,34 @@
 #!/usr/bin/env bash
-# demo.sh PROGRAM: a GPT and a ResNet learn, each with and without segments; the tables and plots are the program's.
+# demo.sh PROGRAM [--data FILE]: a GPT and a ResNet learn, then the same steps are run with and without checkpoint segments. The
+# GPT reads this project's own sources unless FILE names another text.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-program=$1
+program=$(realpath "$1")
+shift
+text=()
+if [ "${1:-}" = --data ] && [ -n "${2:-}" ]; then
+  text=(--data "$(realpath "$2")")
+elif [ $# -gt 0 ]; then
+  echo "usage: tools/demo.sh PROGRAM [--data FILE]" >&2
+  exit 2
+fi
+cd "$(dirname "$0")/.."
 out=build/demo
 mkdir -p "$out"
 
-echo "A GPT reads this project's own sources, without segments and with them"
-"$program" compare gpt --layers 6 --steps 5 --segments none,blocks,sqrt,nested --plot "$out/gpt.svg"
-echo
-echo "A ResNet looks at drawn shapes"
-"$program" compare resnet --preset resnet20 --steps 5 --segments none,blocks --plot "$out/resnet.svg"
+heading() { printf '\n── %s\n\n' "$*"; }
+
+heading "1 of 4: a GPT learns a text, every block a checkpoint segment"
+"$program" train gpt --layers 4 --width 128 --heads 4 --seq 128 --batch 16 --steps 400 --segments blocks --sample 240 "${text[@]}"
+
+heading "2 of 4: a ResNet-20 learns drawn shapes, every block a checkpoint segment"
+"$program" train resnet --preset resnet20 --steps 150 --segments blocks
+
+heading "3 of 4: the same ten steps of a 12-layer GPT with dropout, five settings"
+"$program" compare gpt --layers 12 --width 192 --heads 6 --seq 256 --batch 8 --dropout 0.1 \
+  --segments none,blocks,sqrt,nested,cheap --plot "$out/gpt.svg" "${text[@]}"
+
+heading "4 of 4: the same ten steps of a ResNet-20, five settings"
+"$program" compare resnet --preset resnet20 --segments none,blocks,sqrt,nested,cheap --plot "$out/resnet.svg"
+
+printf '\nThe plots show the memory over one step: %s\n' "$out/gpt.svg, $out/resnet.svg"

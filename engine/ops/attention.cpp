@@ -10,6 +10,7 @@
 #include "reprise/ops/matmul.h"
 #include "reprise/ops/shape.h"
 #include "reprise/ops/softmax.h"
+#include "row_major.h"
 
 namespace reprise {
 namespace ops {
@@ -71,10 +72,16 @@ void Attention::forward(const Exec& exec, Inputs in, Outputs out) const {
 
 void Attention::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const ConstView q = unit_stride(exec, saved.input(0));
+  const Target dq = row_major(exec, slots[0]);
+  const Target dk = row_major(exec, slots[1]);
+  const Target dv = row_major(exec, slots[2]);
   const std::size_t bytes = kernels::attention_workspace_bytes(exec.queue().device, params, q, true);
   kernels::attention_backward(exec.queue(), params, exec.key(), q, unit_stride(exec, saved.input(1)),
                               unit_stride(exec, saved.input(2)), saved.output(0), saved.output(1),
-                              unit_stride(exec, grads[0]), slots[0], slots[1], slots[2], exec.scratch(bytes));
+                              unit_stride(exec, grads[0]), dq, dk, dv, exec.scratch(bytes));
+  store(exec, dq, slots[0]);
+  store(exec, dk, slots[1]);
+  store(exec, dv, slots[2]);
 }
 
 Specs PackedAttention::infer(SpecSpan in) const {

@@ -6,6 +6,7 @@
 #include "reprise/kernels/reduce.h"
 #include "reprise/ops/broadcast.h"
 #include "reprise/ops/reduce.h"
+#include "row_major.h"
 
 namespace reprise {
 namespace ops {
@@ -117,10 +118,11 @@ void Conv2d::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
   }
   if (slots.wants(1)) {
     const kernels::ConstView x = exec.channels_last(saved.input(0));
-    const kernels::Target dw = slots[1];
+    const kernels::Target dw = row_major(exec, slots[1]);
     const std::size_t bytes =
         kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_weight, params, x, dw.view, dy, dw.write);
     kernels::conv2d_backward_weight(exec.queue(), params, x, dy, dw, exec.scratch(bytes));
+    store(exec, dw, slots[1]);
   }
   if (slots.wants(2)) {
     kernels::Target dbias = slots[2];  // (O) seen as (1, O, 1, 1): a sum over all other axes

@@ -42,9 +42,9 @@ Specs Embedding::infer(SpecSpan in) const {
 
 void Embedding::forward(const Exec& exec, Inputs in, Outputs out) const {
   const kernels::ConstView ids = as_list(exec.contiguous(in[1]));
-  const std::int64_t bad = kernels::embedding_forward(exec.queue(), exec.contiguous(in[0]), ids, as_rows(out[0], ids.sizes[0]));
-  if (bad != -1) {
-    throw ValueError(fmt::format("[embedding] id {} is outside [0, {})", bad, in.spec(0).shape[0]));
+  const auto bad = kernels::embedding_forward(exec.queue(), exec.contiguous(in[0]), ids, as_rows(out[0], ids.sizes[0]));
+  if (bad) {
+    throw ValueError(fmt::format("[embedding] id {} is outside [0, {})", *bad, in.spec(0).shape[0]));
   }
 }
 

@@ -5,6 +5,7 @@
 #include "reprise/ops/broadcast.h"
 #include "reprise/ops/elementwise.h"
 #include "reprise/ops/shape.h"
+#include "row_major.h"
 
 namespace reprise {
 namespace ops {
@@ -116,7 +117,10 @@ void Matmul::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
   const ConstView dy = exec.contiguous(grads[0]);
   if (b_shape.rank() == 2 && a_shape.rank() > 2) {
     const ConstView rows = as_rows(dy);
-    if (const Target da = slots[0]) product(exec, rows, transposed(saved.input(1)), {as_rows(da.view), da.write});
+    if (const Target da = row_major(exec, slots[0])) {
+      product(exec, rows, transposed(saved.input(1)), {as_rows(da.view), da.write});
+      store(exec, da, slots[0]);
+    }
     if (const Target db = slots[1]) product(exec, transposed(as_rows(exec.contiguous(saved.input(0)))), rows, db);
     return;
   }
@@ -161,9 +165,10 @@ void Linear::forward(const Exec& exec, Inputs in, Outputs out) const {
 
 void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const ConstView dy = as_rows(exec.contiguous(grads[0]));
-  if (const Target dx = slots[0]) {
+  if (const Target dx = row_major(exec, slots[0])) {
     const ConstView w = saved.input(1);
     product(exec, dy, layout == WeightLayout::out_in ? w : transposed(w), {as_rows(dx.view), dx.write});
+    store(exec, dx, slots[0]);
   }
   if (const Target dw = slots[1]) {
     const ConstView x = as_rows(exec.contiguous(saved.input(0)));

@@ -4,6 +4,7 @@
 
 #include "reprise/kernels/elementwise.h"
 #include "reprise/ops/broadcast.h"
+#include "row_major.h"
 
 namespace reprise {
 namespace ops {
@@ -51,7 +52,7 @@ Spec row_statistic(const Spec& x) {
   return spec;
 }
 
-Spec row_major(Spec spec) {
+Spec row_output(Spec spec) {
   spec.channels_last = false;
   return spec;
 }
@@ -101,7 +102,7 @@ Specs LayerNorm::infer(SpecSpan in) const {
   const std::int64_t channels = row_length(name, in[0]);
   require_parameter(name, "weight", in[0], in[1], channels);
   require_parameter(name, "bias", in[0], in[2], channels);
-  return {row_major(in[0]), row_statistic(in[0]), row_statistic(in[0])};
+  return {row_output(in[0]), row_statistic(in[0]), row_statistic(in[0])};
 }
 
 Saves LayerNorm::saves(GradMask needs) const { return {.inputs = (needs & 3) != 0 ? 3u : 0u, .outputs = (needs & 3) != 0 ? 6u : 0u}; }
@@ -118,13 +119,15 @@ void LayerNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
   }
   const ConstView x = as_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
-  kernels::layer_norm_backward(exec.queue(), x, saved.input(1), saved.output(1), saved.output(2), dy, as_rows(slots[0]),
-                               slots[1], slots[2], exec.scratch(bytes));
+  const kernels::Target dx = row_major(exec, slots[0]);
+  kernels::layer_norm_backward(exec.queue(), x, saved.input(1), saved.output(1), saved.output(2), dy, as_rows(dx), slots[1],
+                               slots[2], exec.scratch(bytes));
+  store(exec, dx, slots[0]);
 }
 
 Specs RmsNorm::infer(SpecSpan in) const {
   require_parameter(name, "weight", in[0], in[1], row_length(name, in[0]));
-  return {row_major(in[0]), row_statistic(in[0])};
+  return {row_output(in[0]), row_statistic(in[0])};
 }
 
 Saves RmsNorm::saves(GradMask) const { return {.inputs = 3, .outputs = 2}; }
@@ -136,8 +139,10 @@ void RmsNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
 void RmsNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const ConstView x = as_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
-  kernels::rms_norm_backward(exec.queue(), x, saved.input(1), saved.output(1), as_rows(exec.contiguous(grads[0])),
-                             as_rows(slots[0]), slots[1], exec.scratch(bytes));
+  const kernels::Target dx = row_major(exec, slots[0]);
+  kernels::rms_norm_backward(exec.queue(), x, saved.input(1), saved.output(1), as_rows(exec.contiguous(grads[0])), as_rows(dx),
+                             slots[1], exec.scratch(bytes));
+  store(exec, dx, slots[0]);
 }
 
 Specs BatchNorm::infer(SpecSpan in) const {

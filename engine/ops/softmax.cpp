@@ -6,6 +6,7 @@
 #include "reprise/ops/broadcast.h"
 #include "reprise/ops/elementwise.h"
 #include "reprise/ops/reduce.h"
+#include "row_major.h"
 
 namespace reprise {
 namespace ops {
@@ -105,10 +106,11 @@ void CrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
 }
 
 void CrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-  const kernels::Target slot = slots[0];
+  const kernels::Target dlogits = row_major(exec, slots[0]);
   kernels::cross_entropy_backward(exec.queue(), reduction, ignore_index, as_rows(exec.contiguous(saved.input(0))),
                                   exec.contiguous(saved.input(1)), saved.output(1), saved.output(2), exec.contiguous(grads[0]),
-                                  {as_rows(slot.view), slot.write});
+                                  {as_rows(dlogits.view), dlogits.write});
+  store(exec, dlogits, slots[0]);
 }
 
 }  // namespace ops

@@ -1,141 +1,16 @@
-// Batch norm. Sums over rows go, per chunk of rows, into the workspace in float64 and are then added in
-// order, so that the results do not depend on the number of threads.
+// Batch norm's map and its gradients. Sums over rows go, per chunk of rows, into the workspace in float64 and
+// are then added in order, so that the results do not depend on the number of threads.
 #include <cmath>
 
-#include "channel_rows.h"
+#include "channel_partials.h"
 #include "parallel.h"
 #include "reprise/kernels/norm.h"
-#include "workspace.h"
 
 namespace reprise::kernels {
 
 using namespace cpu;
 
 namespace {
-
-/// Lines after which sums in the type of computation are added to those in float64.
-constexpr std::int64_t kBlockLines = 512;
-
-/// Two numbers per channel, for every chunk and for all of them together.
-class Partials {
- public:
-  Partials(const ChannelPlan& plan, Carver& carver)
-      : channels_(plan.channels),
-        chunks_(plan.chunks),
-        data_(static_cast<double*>(
-            carver.take(static_cast<std::size_t>(2 * (plan.chunks + 1) * plan.channels) * sizeof(double)))) {}
-
-  double* first(std::int64_t chunk) const { return data_ + 2 * chunk * channels_; }
-  double* second(std::int64_t chunk) const { return first(chunk) + channels_; }
-  std::int64_t total() const { return chunks_; }
-
- private:
-  std::int64_t channels_, chunks_;
-  double* data_;
-};
-
-/// Joins mean and sum of squared deviations of `count` values to those of `more` others, for n channels.
-void join_moments(double count, double* mean, double* squares, double more, const double* other_mean,
-                  const double* other_squares, std::int64_t n) {
-  const double share = more / (count + more), weight = count * share;
-#pragma omp simd
-  for (std::int64_t c = 0; c < n; ++c) {
-    const double distance = other_mean[c] - mean[c];
-    mean[c] += distance * share;
-    squares[c] += other_squares[c] + distance * distance * weight;
-  }
-}
-
-/// Sums of a block of rows: per element of a line, of x - shift and of its square. The first line is the
-/// shift, which keeps the squares from cancelling.
-template <class C>
-struct ShiftedSums {
-  alignas(64) C shift[kLine];
-  alignas(64) C sum[kLine];
-  alignas(64) C squares[kLine];
-
-  void start(const C* x, std::int64_t n) {
-    std::copy_n(x, n, shift);
-    std::fill_n(sum, kLine, C{0});
-    std::fill_n(squares, kLine, C{0});
-  }
-  void add(const Slab& slab, Lines<const C> x) {
-    for_each_column_group<C>(slab.width, [&](std::int64_t first, auto count) {
-      C s[kLanes<C>], q[kLanes<C>];
-      std::copy_n(sum + first, +count, s);
-      std::copy_n(squares + first, +count, q);
-      for (std::int64_t line = 0; line < slab.lines; ++line) {
-        const C* const in = x.group(line, first, slab.has_columns());
-#pragma omp simd
-        for (std::int64_t i = 0; i < count; ++i) {
-          const C distance = in[i] - shift[first + i];
-          s[i] += distance;
-          q[i] += distance * distance;
-        }
-      }
-      std::copy_n(s, +count, sum + first);
-      std::copy_n(q, +count, squares + first);
-    });
-  }
-  /// Joins the `count` rows whose place in their line is `fold` to a chunk's moments of `before` rows.
-  void join(std::int64_t fold, std::int64_t channels, double count, double before, double* mean,
-            double* deviations) const {
-    double block_mean[kLine], block_squares[kLine];
-    const C* const k = shift + fold * channels;
-    const C* const s = sum + fold * channels;
-    const C* const q = squares + fold * channels;
-#pragma omp simd
-    for (std::int64_t c = 0; c < channels; ++c) {
-      const double total = static_cast<double>(s[c]), offset = total / count;
-      const double square = static_cast<double>(q[c]) - total * offset;
-      block_mean[c] = static_cast<double>(k[c]) + offset;
-      block_squares[c] = square < 0 ? 0 : square;
-    }
-    join_moments(before, mean, deviations, count, block_mean, block_squares, channels);
-  }
-};
-
-template <class T>
-void chunk_moments(const ChannelPlan& plan, const ChannelTask& task, SlabReader<T>& x,
-                   const Partials& partials) {
-  double* const mean = partials.first(task.chunk) + task.channel;
-  double* const squares = partials.second(task.chunk) + task.channel;
-  std::fill_n(mean, task.channels, 0.0);
-  std::fill_n(squares, task.channels, 0.0);
-  std::int64_t done = 0;
-  ShiftedSums<Compute<T>> sums;
-  for (std::int64_t begin = task.begin; begin < task.end; begin += kBlockLines * plan.fold) {
-    const std::int64_t end = std::min(task.end, begin + kBlockLines * plan.fold);
-    for_each_slab(plan, task, begin, end, [&](const Slab& slab) {
-      const Lines<const Compute<T>> values = x.read(slab);
-      if (slab.row == begin) sums.start(values.data, slab.width);
-      sums.add(slab, values);
-    });
-    for (std::int64_t fold = 0; fold < std::min(plan.fold, end - begin); ++fold) {
-      const std::int64_t count = (end - begin - fold + plan.fold - 1) / plan.fold;
-      sums.join(fold, task.channels, static_cast<double>(count), static_cast<double>(done), mean, squares);
-      done += count;
-    }
-  }
-}
-
-template <class C>
-void write_moments(const ChannelPlan& plan, const Partials& partials, const View& mean,
-                   const View& variance) {
-  double* const total_mean = partials.first(partials.total());
-  double* const total_squares = partials.second(partials.total());
-  std::fill_n(total_mean, 2 * plan.channels, 0.0);
-  for (std::int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-    const std::int64_t before = chunk * plan.chunk_rows,
-                       count = std::min(plan.chunk_rows, plan.rows - before);
-    join_moments(static_cast<double>(before), total_mean, total_squares, static_cast<double>(count),
-                 partials.first(chunk), partials.second(chunk), plan.channels);
-  }
-  for (std::int64_t c = 0; c < plan.channels; ++c) {
-    mean.as<C>()[c] = static_cast<C>(total_mean[c]);
-    variance.as<C>()[c] = static_cast<C>(total_squares[c] / static_cast<double>(plan.rows));
-  }
-}
 
 /// The map from x to y: per channel mean, scale = weight / sqrt(variance + eps), and bias.
 template <class T>
@@ -163,7 +38,7 @@ class Normaliser {
       return static_cast<C>(weight_ == nullptr ? rstd(c) : rstd(c) * static_cast<double>(weight_[c]));
     });
   }
-  /// The numbers of one group of columns; a copy, so that they are known not to be overwritten.
+  /// The numbers of one group of columns.
   struct Columns {
     ColumnGroup<C> centre, scale, bias;
   };
@@ -224,9 +99,7 @@ struct GradientSums {
   void add(const Slab& slab, const Normaliser<T>& map, Lines<const C> x, Lines<const C> dy) {
     for_each_column_group<C>(slab.width, [&](std::int64_t first, auto count) {
       const auto columns = map.columns(first);
-      C s[kLanes<C>], p[kLanes<C>];
-      std::copy_n(sum + first, +count, s);
-      std::copy_n(product + first, +count, p);
+      auto s = ColumnGroup<C>::load(sum + first, count), p = ColumnGroup<C>::load(product + first, count);
       for (std::int64_t line = 0; line < slab.lines; ++line) {
         const C* const in = x.group(line, first, true);
         const C* const g = dy.group(line, first, true);
@@ -238,15 +111,15 @@ struct GradientSums {
           p[i] += grad * distance;
         }
       }
-      std::copy_n(s, +count, sum + first);
-      std::copy_n(p, +count, product + first);
+      s.store(sum + first, count);
+      p.store(product + first, count);
     });
   }
 };
 
 template <class T, bool kRelu>
 void chunk_gradients(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map,
-                     SlabReader<T>& x, SlabReader<T>& dy, const Partials& partials) {
+                     SlabReader<T>& x, SlabReader<T>& dy, const ChannelPartials& partials) {
   double* const total = partials.first(task.chunk) + task.channel;
   double* const total_product = partials.second(task.chunk) + task.channel;
   std::fill_n(total, task.channels, 0.0);
@@ -266,7 +139,7 @@ void chunk_gradients(const ChannelPlan& plan, const ChannelTask& task, const Nor
 
 /// Adds the chunks' sums up, and writes the gradients of weight and bias.
 template <class T>
-void write_gradients(const ChannelPlan& plan, const Partials& partials, const Normaliser<T>& map,
+void write_gradients(const ChannelPlan& plan, const ChannelPartials& partials, const Normaliser<T>& map,
                      const Target& dweight, const Target& dbias) {
   using C = Compute<T>;
   double* const total = partials.first(partials.total());
@@ -326,7 +199,7 @@ void backward(const ChannelPlan& plan, const BatchNormBackward& call, bool train
               const Target& dweight, const Target& dbias, const Workspace& workspace) {
   using C = Compute<T>;
   Carver carver(workspace);
-  const Partials partials(plan, carver);
+  const ChannelPartials partials(plan, carver);
   const bool sums_wanted = dweight || dbias || (training && dx);
   if (sums_wanted) {
     parallel_for(plan.tasks(), plan.grain(), [&](std::int64_t first, std::int64_t last) {
@@ -363,29 +236,6 @@ void backward(const ChannelPlan& plan, const BatchNormBackward& call, bool train
 }
 
 }  // namespace
-
-std::size_t batch_norm_workspace_bytes(DeviceKind, const ConstView& x) {
-  Carver carver;
-  const Partials partials(ChannelPlan(x), carver);
-  return carver.bytes();
-}
-
-void batch_norm_statistics(const Queue&, const ConstView& x, const View& mean, const View& variance,
-                           const Workspace& workspace) {
-  const ChannelPlan plan(x);
-  if (plan.rows == 0) return;
-  dispatch_floating(x.dtype, [&]<class T>() {
-    Carver carver(workspace);
-    const Partials partials(plan, carver);
-    parallel_for(plan.tasks(), plan.grain(), [&](std::int64_t begin, std::int64_t end) {
-      SlabReader<T> reader(x);
-      for (std::int64_t task = begin; task < end; ++task) {
-        chunk_moments<T>(plan, ChannelTask(plan, task), reader, partials);
-      }
-    });
-    write_moments<Compute<T>>(plan, partials, mean, variance);
-  });
-}
 
 void batch_norm_apply(const Queue&, double eps, bool relu, const ConstView& x, const ConstView& mean,
                       const ConstView& variance, const ConstView& weight, const ConstView& bias,

@@ -8,17 +8,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
-#include "rows.h"
+#include "lines.h"
 
 namespace reprise::kernels::cpu {
 
-/// Elements of a line and of a slab, at most.
-inline constexpr std::int64_t kLine = 256, kSlab = 2048;
-
-/// How far ahead of a loop to ask for memory, in elements.
-inline constexpr std::int64_t kAhead = 1024;
+/// Elements of a line, at most.
+inline constexpr std::int64_t kLine = 256;
 
 /// `lines` lines of `width` elements; each is `width / channels` rows of `channels` channels.
 struct Slab {
@@ -26,7 +22,6 @@ struct Slab {
   std::int64_t rows_of_line() const { return width / channels; }
   /// True where lines are read in several columns, which hardware does not see through.
   bool has_columns() const { return width > static_cast<std::int64_t>(kLanes<float>); }
-  std::int64_t lines_ahead() const { return std::max<std::int64_t>(1, kAhead / width); }
 };
 
 /// How a tensor is cut into tasks of `chunk_rows` rows by `strip` channels; the same whatever the number of
@@ -116,14 +111,7 @@ class SlabReader {
     }
     const T* const from = data + slab.row * view_.sizes[1] + slab.channel;
     const std::int64_t stride = slab.rows_of_line() * view_.sizes[1];
-    if constexpr (kIsCompute<T>) {
-      return {from, stride, slab.lines_ahead() * stride};
-    } else {
-      for (std::int64_t line = 0; line < slab.lines; ++line) {
-        load_row(from + line * stride, buffer_ + line * slab.width, slab.width);
-      }
-      return {buffer_, slab.width};
-    }
+    return read_lines(from, stride, slab.lines, slab.width, buffer_);
   }
 
  private:
@@ -139,24 +127,13 @@ void write_slab(const Target& target, const Slab& slab, F&& f) {
   using C = Compute<T>;
   const View& view = target.view;
   T* const data = view.as<T>();
-  const bool dense = has_dense_rows(view);
-  T* const to = data + slab.row * view.sizes[1] + slab.channel;
-  const std::int64_t stride = slab.rows_of_line() * view.sizes[1];
-  if constexpr (kIsCompute<T>) {
-    if (dense && target.write == Write::overwrite) {
-      f(Lines<C>{to, stride, slab.lines_ahead() * stride});
-      return;
-    }
+  if (has_dense_rows(view)) {
+    T* const to = data + slab.row * view.sizes[1] + slab.channel;
+    write_lines(to, slab.rows_of_line() * view.sizes[1], slab.lines, slab.width, target.write, f);
+    return;
   }
   alignas(64) C values[kSlab];
   f(Lines<C>{values, slab.width});
-  if (dense) {
-    for (std::int64_t line = 0; line < slab.lines; ++line) {
-      write_piece(to + line * stride, slab.width, target.write,
-                  [&](C* out) { std::copy_n(values + line * slab.width, slab.width, out); });
-    }
-    return;
-  }
   for_each_offset(view, slab, [&](std::int64_t offset, std::int64_t place) {
     const C before = target.write == Write::accumulate ? static_cast<C>(data[offset]) : C{0};
     data[offset] = static_cast<T>(before + values[place]);
@@ -170,9 +147,7 @@ struct PerElement {
 
   /// A copy of those of one group of columns.
   ColumnGroup<C> group(std::int64_t first) const {
-    ColumnGroup<C> copy;
-    std::copy_n(values + first, kLanes<C>, copy.values);
-    return copy;
+    return ColumnGroup<C>::load(values + first, static_cast<std::int64_t>(kLanes<C>));
   }
   /// values[i] = f(channel of element i)
   template <class F>

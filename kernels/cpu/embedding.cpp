@@ -87,15 +87,15 @@ void clear(const View& dweight) {
 
 }  // namespace
 
-std::int64_t embedding_forward(const Queue&, const ConstView& weight, const ConstView& ids, const View& y) {
+std::optional<std::int64_t> embedding_forward(const Queue&, const ConstView& weight, const ConstView& ids, const View& y) {
   const std::int64_t rows = y.sizes[0], columns = y.sizes[1];
   const auto element_bytes = static_cast<std::int64_t>(size_of(weight.dtype));
-  std::int64_t bad = -1;
+  std::optional<std::int64_t> bad;
   with_ids(ids, [&](const auto* id) {
-    for (std::int64_t i = 0; i < rows && bad < 0; ++i) {
-      if (id[i] < 0 || id[i] >= weight.sizes[0]) bad = i;
+    for (std::int64_t i = 0; i < rows && !bad; ++i) {
+      if (id[i] < 0 || id[i] >= weight.sizes[0]) bad = id[i];
     }
-    if (bad >= 0 || columns == 0) return;
+    if (bad || columns == 0) return;
     parallel_for(rows, grain_of_rows(kGrainElements, columns), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         std::memcpy(static_cast<std::byte*>(y.data) + i * y.strides[0] * element_bytes,

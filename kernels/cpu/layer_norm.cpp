@@ -5,9 +5,9 @@
 // its rows in order into its part of the workspace, and the chunks are then added in order.
 #include <cmath>
 
+#include "lines.h"
 #include "parallel.h"
 #include "reprise/kernels/norm.h"
-#include "rows.h"
 #include "workspace.h"
 
 namespace reprise::kernels {
@@ -106,60 +106,93 @@ void norm_forward(double eps, const ConstView& x, const ConstView& weight, const
   });
 }
 
-/// One row of the backward pass: x, dy and the weight in the type of computation.
-template <class T>
-class BackwardRow {
+/// Of the backward pass, for one row: dx = rstd * (dy * weight - offset - (x - mean) * slope).
+template <class C>
+struct RowGradient {
+  C mean, rstd, offset, slope;
+};
+
+/// Rows of a block, and columns of it that are handled at once.
+constexpr std::int64_t kBlockRows = 4, kBlockColumns = kSlab / kBlockRows;
+
+/// The backward pass of a block of rows of x and dy.
+template <bool kCentred, class T>
+class BackwardBlock {
   using C = Compute<T>;
 
  public:
-  BackwardRow(const ConstView& weight, std::int64_t columns) : weights_(weight, C{1}), columns_(columns) {}
+  BackwardBlock(const ConstView& weight, const ConstView& x)
+      : weights_(weight, C{1}), columns_(x.sizes[1]), large_(is_large(x)) {}
 
-  /// Means of dy * weight (where centred) and of dy * weight * xhat; where kSums, adds dy * xhat to dweight
-  /// and dy to dbias.
-  template <bool kCentred, bool kSums>
-  Pair<C> means(const T* x, const T* dy, RowStatistics<C> row, C* dweight, C* dbias) {
+  /// offset and slope of a row: means of dy * weight (0 unless centred) and of dy * weight * xhat.
+  RowGradient<C> row_gradient(const T* x, const T* dy, C mean, C rstd) {
     Pair<C> sums;
     for_each_piece(columns_, [&](std::int64_t first, std::int64_t count) {
       const C* const in = read_piece(x + first, count, x_);
       const C* const g = read_piece(dy + first, count, dy_);
       const C* const w = weights_.piece(first, count);
-      C* const dw = kSums ? dweight + first : nullptr;
-      C* const db = kSums ? dbias + first : nullptr;
-      const auto addends = [=](std::int64_t i) {
-        const C normal = (in[i] - row.mean) * row.rstd, grad = g[i] * w[i];
-        if constexpr (kSums) {
-          dw[i] += g[i] * normal;
-          if constexpr (kCentred) db[i] += g[i];
-        }
-        return Pair<C>{kCentred ? grad : C{0}, grad * normal};
-      };
-      const Pair<C> more = lane_sums<C>(count, addends);
+      const Pair<C> more = lane_sums<C>(count, [=](std::int64_t i) {
+        const C grad = g[i] * w[i];
+        return Pair<C>{kCentred ? grad : C{0}, grad * (in[i] - mean)};
+      });
       sums = {sums.first + more.first, sums.second + more.second};
     });
-    return {sums.first / static_cast<C>(columns_), sums.second / static_cast<C>(columns_)};
+    const C n = static_cast<C>(columns_);
+    return {mean, rstd, sums.first / n, sums.second * rstd / n * rstd};
   }
 
-  /// dx (=, +=) rstd * (dy * weight - means.first - xhat * means.second)
-  void write_dx(const T* x, const T* dy, RowStatistics<C> row, const Pair<C>& means, T* dx, Write write) {
-    const C offset = means.first, slope = means.second * row.rstd;
-    for_each_piece(columns_, [&](std::int64_t first, std::int64_t count) {
-      const C* const in = read_piece(x + first, count, x_);
-      const C* const g = read_piece(dy + first, count, dy_);
-      const C* const w = weights_.piece(first, count);
-      write_piece(dx + first, count, write, [=](C* out) {
-#pragma omp simd
-        for (std::int64_t i = 0; i < count; ++i) {
-          out[i] = row.rstd * ((g[i] * w[i] - offset) - (in[i] - row.mean) * slope);
-        }
-      });
-    });
+  /// Stores or adds dx where it is wanted; adds dy * xhat to dweight, and dy to dbias where centred.
+  void run(std::int64_t rows, const T* x, const T* dy, const RowGradient<C>* gradients, T* dx, Write write,
+           C* dweight, C* dbias) {
+    for (std::int64_t first = 0; first < columns_; first += kBlockColumns) {
+      const std::int64_t width = std::min(kBlockColumns, columns_ - first);
+      const Lines<const C> in = read_lines(x + first, columns_, rows, width, x_);
+      const Lines<const C> g = read_lines(dy + first, columns_, rows, width, dy_);
+      const C* const w = weights_.piece(first, width);
+      const auto compute = [&](Lines<C> out) {
+        out.ahead = large_ && out.ahead != 0 ? kBlockRows * columns_ : 0;
+        for_each_column_group<C>(width, [&](std::int64_t column, auto count) {
+          run_columns(rows, in, g, w + column, gradients, column, count, out, dweight + first + column,
+                      dbias + first + column);
+        });
+      };
+      if (dx != nullptr)
+        write_lines(dx + first, columns_, rows, width, write, compute);
+      else
+        compute(Lines<C>{unwanted_, width});
+    }
   }
 
  private:
+  template <class Count>
+  static void run_columns(std::int64_t rows, Lines<const C> x, Lines<const C> dy, const C* weight,
+                          const RowGradient<C>* gradients, std::int64_t column, Count count, Lines<C> dx,
+                          C* dweight, C* dbias) {
+    const auto w = ColumnGroup<C>::load(weight, count);
+    auto dw = ColumnGroup<C>::load(dweight, count), db = ColumnGroup<C>::load(dbias, count);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const C* const in = x.group(row, column);
+      const C* const g = dy.group(row, column);
+      C* const out = dx.group(row, column, dx.ahead != 0);
+      const RowGradient<C> gradient = gradients[row];
+#pragma omp simd
+      for (std::int64_t i = 0; i < count; ++i) {
+        const C distance = in[i] - gradient.mean;
+        dw[i] += g[i] * (distance * gradient.rstd);
+        if constexpr (kCentred) db[i] += g[i];
+        out[i] = gradient.rstd * ((g[i] * w[i] - gradient.offset) - distance * gradient.slope);
+      }
+    }
+    dw.store(dweight, count);
+    if constexpr (kCentred) db.store(dbias, count);
+  }
+
   Parameter<T> weights_;
   std::int64_t columns_;
-  alignas(64) C x_[kPiece];
-  alignas(64) C dy_[kPiece];
+  bool large_;
+  alignas(64) C x_[kSlab];
+  alignas(64) C dy_[kSlab];
+  alignas(64) C unwanted_[kSlab];
 };
 
 /// target (=, +=) the sums of all chunks, which begin at `offset` in the 2 * columns sums of each.
@@ -190,34 +223,32 @@ struct NormBackward {
   const Target &dx, &dweight, &dbias;
 };
 
-template <class T, bool kCentred, bool kSums>
-void backward_rows(const NormBackward& call, const RowChunks& plan, Compute<T>* sums) {
+/// Rows [begin, end): dx, and sums for dweight and dbias, which are added to.
+template <bool kCentred, class T>
+void backward_rows(const NormBackward& call, BackwardBlock<kCentred, T>& block, std::int64_t begin,
+                   std::int64_t end, Compute<T>* dweight, Compute<T>* dbias) {
   using C = Compute<T>;
-  const std::int64_t columns = plan.columns;
+  const std::int64_t columns = call.x.sizes[1];
   const bool large = is_large(call.x);
-  const std::int64_t grain = grain_of_rows(kGrainElements, plan.chunk_rows * columns);
-  parallel_for(plan.chunks, grain, [&](std::int64_t begin, std::int64_t end) {
-    BackwardRow<T> backward(call.weight, columns);
-    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-      C* const dweight = kSums ? sums + 2 * chunk * columns : nullptr;
-      C* const dbias = kSums ? dweight + columns : nullptr;
-      if constexpr (kSums) std::fill_n(dweight, 2 * columns, C{0});
-      const std::int64_t first = chunk * plan.chunk_rows, last = std::min(plan.rows, first + plan.chunk_rows);
-      for (std::int64_t row = first; row < last; ++row) {
-        const T* const x = call.x.as<T>() + row * columns;
-        const T* const dy = call.dy.as<T>() + row * columns;
-        if (large) {
-          prefetch_next_row(x, columns);
-          prefetch_next_row(dy, columns);
-        }
-        const RowStatistics<C> statistics{kCentred ? call.mean.as<C>()[row] : C{0}, call.rstd.as<C>()[row]};
-        const Pair<C> means = backward.template means<kCentred, kSums>(x, dy, statistics, dweight, dbias);
-        if (call.dx) {
-          backward.write_dx(x, dy, statistics, means, call.dx.view.as<T>() + row * columns, call.dx.write);
-        }
+  for (std::int64_t first = begin; first < end; first += kBlockRows) {
+    const std::int64_t rows = std::min(kBlockRows, end - first);
+    const T* const x = call.x.as<T>() + first * columns;
+    const T* const dy = call.dy.as<T>() + first * columns;
+    RowGradient<C> gradients[kBlockRows];
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const T* const x_row = x + row * columns;
+      const T* const dy_row = dy + row * columns;
+      if (large) {
+        prefetch_next_row(x_row, columns);
+        prefetch_next_row(dy_row, columns);
       }
+      const C mean = kCentred ? call.mean.as<C>()[first + row] : C{0}, rstd = call.rstd.as<C>()[first + row];
+      gradients[row] =
+          call.dx ? block.row_gradient(x_row, dy_row, mean, rstd) : RowGradient<C>{mean, rstd, 0, 0};
     }
-  });
+    T* const dx = call.dx ? call.dx.view.as<T>() + first * columns : nullptr;
+    block.run(rows, x, dy, gradients, dx, call.dx.write, dweight, dbias);
+  }
 }
 
 template <bool kCentred>
@@ -226,13 +257,19 @@ void norm_backward(const NormBackward& call, const Workspace& workspace) {
   if (plan.columns == 0) return;
   dispatch_floating(call.x.dtype, [&]<class T>() {
     using C = Compute<T>;
-    if (!call.dweight && !call.dbias) {
-      if (call.dx) backward_rows<T, kCentred, false>(call, plan, nullptr);
-      return;
-    }
     Carver carver(workspace);
     C* const sums = static_cast<C*>(carver.take(plan.numel() * sizeof(C)));
-    backward_rows<T, kCentred, true>(call, plan, sums);
+    const std::int64_t grain = grain_of_rows(kGrainElements, plan.chunk_rows * plan.columns);
+    parallel_for(plan.chunks, grain, [&](std::int64_t begin, std::int64_t end) {
+      BackwardBlock<kCentred, T> block(call.weight, call.x);
+      for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+        C* const dweight = sums + 2 * chunk * plan.columns;
+        std::fill_n(dweight, 2 * plan.columns, C{0});
+        const std::int64_t first = chunk * plan.chunk_rows;
+        backward_rows(call, block, first, std::min(plan.rows, first + plan.chunk_rows), dweight,
+                      dweight + plan.columns);
+      }
+    });
     combine_chunks<T>(plan, sums, 0, call.dweight);
     combine_chunks<T>(plan, sums, plan.columns, call.dbias);
   });

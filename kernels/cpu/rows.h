@@ -56,7 +56,7 @@ void write_piece(T* to, std::int64_t n, Write write, F&& f) {
       return;
     }
   }
-  alignas(64) C values[kPiece], earlier[kPiece];
+  alignas(64) C values[kPiece] = {}, earlier[kPiece];
   f(static_cast<C*>(values));
   if (write == Write::accumulate) {
     const C* const before = read_piece(to, n, earlier);

@@ -175,6 +175,9 @@ std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt,
     const Tensor ids = from_host<std::int32_t>(window, {1, length}, {.dtype = DType::int32});
     const Tensor last = slice(model(ids), 1, length - 1, length) / temperature;
     const std::vector<float> probability = softmax(last).to_vector<float>();
+    if (std::isnan(probability[0]))
+      throw ValueError(
+          "[generate] the model's logits are NaN; was it trained with too high a learning rate?");
     std::discrete_distribution<std::int32_t> draw(probability.begin(), probability.end());
     prompt.push_back(draw(random));
   }

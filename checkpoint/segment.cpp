@@ -10,7 +10,8 @@ SpareSegments& spare_segments() {
   return instance;
 }
 
-Segment::Segment(std::string_view name, const SegmentOptions& options) : exceptions_(std::uncaught_exceptions()) {
+Segment::Segment(std::string_view name, const SegmentOptions& options)
+    : exceptions_(std::uncaught_exceptions()) {
   Context& ctx = context();
   if (!ctx.grad_enabled) return;
   auto parent = std::static_pointer_cast<SegmentRegion>(ctx.region);
@@ -28,13 +29,15 @@ Segment::~Segment() {
   ctx.tag = parent == nullptr ? nullptr : parent->tag();
   region_->close();
   if (region_->is_finished() || std::uncaught_exceptions() > exceptions_) return;
-  if (region_->options().spare_last) spare_segments().add(*region_);
-  else region_->drop();
+  if (region_->options().spare_last)
+    spare_segments().add(*region_);
+  else
+    region_->drop();
 }
 
 void SpareSegments::add(SegmentRegion& segment) {
   const std::int64_t live_bytes = current_pool().live_bytes();
-  entries_.push_back({&segment, live_bytes + segment.backward_bytes()});
+  entries_.push_back({&segment, live_bytes - segment.unsaved_bytes() + segment.backward_bytes()});
   context().spare = this;
 }
 
@@ -64,7 +67,8 @@ void SpareSegments::drop_siblings(const SegmentRegion* parent) {
 void SpareSegments::before_allocation(std::size_t bytes) {
   const std::int64_t wanted = current_pool().live_bytes() + static_cast<std::int64_t>(bytes);
   for (std::size_t i = 0; i < entries_.size();) {
-    if (wanted > entries_[i].bound_bytes) {
+    const Entry& entry = entries_[i];
+    if (wanted > entry.bound_bytes && wanted > entry.bound_bytes + entry.segment->unsaved_bytes()) {
       drop(i);
       i = 0;
     } else {

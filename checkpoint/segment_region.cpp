@@ -7,15 +7,12 @@
 namespace reprise::checkpoint {
 namespace {
 
-std::uint64_t next_mark() {
-  static thread_local std::uint64_t mark = 0;
-  return ++mark;
-}
-
 /// True when the value must be kept, since nothing can compute it again.
 bool must_stay(const Value& value) { return value.pinned || !value.producer->table->replayable; }
 
-bool needs_memory(const Value& value, std::uint64_t mark) { return value.mark == mark && value.storage == nullptr; }
+bool needs_memory(const Value& value, std::uint64_t mark) {
+  return value.mark == mark && value.storage == nullptr;
+}
 
 /// Values whose memory must not go while they are listed.
 class Held {
@@ -35,7 +32,13 @@ class Held {
 
 }  // namespace
 
-SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, MemoryTag* tag, const SegmentOptions& options)
+std::uint64_t next_mark() {
+  static thread_local std::uint64_t mark = 0;
+  return ++mark;
+}
+
+SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, MemoryTag* tag,
+                             const SegmentOptions& options)
     : parent_(std::move(parent)), tag_(tag), options_(options) {
   if (parent_ == nullptr) return;
   index_in_parent_ = parent_->items_.size();
@@ -46,22 +49,6 @@ SegmentRegion::~SegmentRegion() {
   spare_segments().remove(*this);
   if (parent_ != nullptr) parent_->items_[index_in_parent_].nested = nullptr;
   forget_inputs();
-}
-
-template <class F>
-void SegmentRegion::for_each_node(F&& f) const {
-  for (const Item& item : items_) {
-    if (item.node != nullptr) f(*item.node);
-    else if (item.nested != nullptr) item.nested->for_each_node(f);
-  }
-}
-
-template <class F>
-void SegmentRegion::for_each_node_backward(F&& f) const {
-  for (auto item = items_.rbegin(); item != items_.rend(); ++item) {
-    if (item->node != nullptr) f(*item->node);
-    else if (item->nested != nullptr) item->nested->for_each_node_backward(f);
-  }
 }
 
 bool SegmentRegion::is_inside(const SegmentRegion& other) const {
@@ -107,7 +94,8 @@ void SegmentRegion::forget_inputs() noexcept {
 
 void SegmentRegion::forget_own(Value& value) noexcept {
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (!region->kept_.empty() && region->kept_.erase(&value) != 0 && region->holds_inputs_) drop_keeper(&value);
+    if (!region->kept_.empty() && region->kept_.erase(&value) != 0 && region->holds_inputs_)
+      drop_keeper(&value);
   }
 }
 
@@ -117,7 +105,8 @@ void SegmentRegion::keep(Value& value) {
   }
 }
 
-/// A segment lists what its nested ones read, too: they forget it when they have been played, and it may not have been.
+/// A segment lists what its nested ones read, too: they forget it when they have been played, and it may not
+/// have been.
 void SegmentRegion::note_input(Value& value) {
   for (SegmentRegion* region = this; region != nullptr && !region->owns(value); region = region->parent()) {
     if (!region->inputs_.insert(&value).second) continue;
@@ -131,7 +120,8 @@ void SegmentRegion::recorded(Node& node) {
   items_.push_back({&node, nullptr});
   try {
     for (std::uint32_t i = 0; i < node.n_inputs; ++i) note_input(*node.inputs[i]);
-    if (!node.table->replayable) std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { keep(*value); });
+    if (!node.table->replayable)
+      std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { keep(*value); });
   } catch (...) {
     std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });
     items_.pop_back();
@@ -146,7 +136,7 @@ void SegmentRegion::erased(Node& node) noexcept {
   std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });
   if (node.needs == 0 || node.played) return;
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (--region->work_ == 0 && region->closed_) region->forget_inputs();
+    if (--region->work_ == 0 && region->closed_) region->finish();
   }
 }
 
@@ -155,21 +145,23 @@ void SegmentRegion::close() {
   if (is_finished()) finish();
 }
 
-/// Nothing of the segment will be played again. Its nodes that want no gradient would otherwise refer to their inputs for as
-/// long as the user holds a result, and those to theirs: a running average would grow with every step.
-void SegmentRegion::finish() {
+/// Nothing of the segment will be played again. Its nodes that want no gradient would otherwise refer to
+/// their inputs for as long as the user holds a result, and those to theirs: a running average would grow
+/// with every step.
+void SegmentRegion::finish() noexcept {
   spare_segments().remove(*this);
   forget_inputs();
   if (parent_ != nullptr) return;
-  std::vector<Node*> idle;
+  Node* idle = nullptr;
   for_each_node([&](Node& node) {
-    if (node.needs == 0) idle.push_back(&node);
+    const bool dying = node.live_outputs.load(std::memory_order_relaxed) == 0;
+    if (node.needs == 0 && !dying) node.grave = std::exchange(idle, &node);
   });
   retire(idle);
 }
 
-/// What must be held so that everything that backward reads can be there again: what is read from outside, and what of the
-/// segment's own cannot be computed again. Follows the reads from the saved values backward.
+/// What must be held so that everything that backward reads can be there again: what is read from outside,
+/// and what of the segment's own cannot be computed again. Follows the reads from the saved values backward.
 std::vector<Value*> SegmentRegion::needed_from_outside() {
   const std::uint64_t mark = next_mark();
   if (options_.drop == Drop::cheap) choose_what_stays(mark);
@@ -196,8 +188,8 @@ std::vector<Value*> SegmentRegion::needed_from_outside() {
   return needed;
 }
 
-/// For Drop::cheap: marks with uses = -1 the saved values that stay. A value goes only when a cheap operation can compute it
-/// from what is there: inputs from outside, what stays, or what goes by the same rule.
+/// For Drop::cheap: marks with uses = -1 the saved values that stay. A value goes only when a cheap operation
+/// can compute it from what is there: inputs from outside, what stays, or what goes by the same rule.
 void SegmentRegion::choose_what_stays(std::uint64_t mark) {
   constexpr std::int32_t kUnavailable = -2;  // not there, and not cheap to have again
   constexpr std::int32_t kStays = -1;
@@ -222,9 +214,12 @@ void SegmentRegion::choose_what_stays(std::uint64_t mark) {
     }
     for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
       Value& value = *node.outputs[i];
-      if (must_stay(value)) value.uses = kStays;
-      else if (cheap) value.uses = 0;
-      else if (value.uses == kSaved) value.uses = kStays;
+      if (must_stay(value))
+        value.uses = kStays;
+      else if (cheap)
+        value.uses = 0;
+      else if (value.uses == kSaved)
+        value.uses = kStays;
     }
   });
 }
@@ -249,14 +244,16 @@ void SegmentRegion::drop() {
   holds_inputs_ = true;
 }
 
-/// Gives back every hold of the segment, its nodes and its nested segments, which are dropped. Nested segments keep their
-/// lists of inputs, to hold them again when this one is restored.
+/// Gives back every hold of the segment, its nodes and its nested segments, which are dropped. Nested
+/// segments keep their lists of inputs, to hold them again when this one is restored.
 void SegmentRegion::release_everything() noexcept {
   dropped_ = true;
   unplayed_ = 0;
   for (const Item& item : items_) {
-    if (item.node != nullptr) release_saved(*item.node);
-    else if (item.nested != nullptr) item.nested->release_inputs();
+    if (item.node != nullptr)
+      release_saved(*item.node);
+    else if (item.nested != nullptr)
+      item.nested->release_inputs();
   }
   forget_inputs();
 }
@@ -271,8 +268,10 @@ void SegmentRegion::played(Node&, bool retained) {
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
     if (!retained) --region->work_;
     const bool last = region->unplayed_ > 0 && --region->unplayed_ == 0;
-    if (region->is_finished() && region->closed_) region->finish();
-    else if (last) region->drop();
+    if (region->is_finished() && region->closed_)
+      region->finish();
+    else if (last)
+      region->drop();
   }
 }
 
@@ -282,8 +281,8 @@ void SegmentRegion::interrupted() noexcept {
   }
 }
 
-/// Brings back what the segment's own nodes save and what its nested segments read: no more, and nothing for longer than it is
-/// needed. After an exception the segment is dropped as before.
+/// Brings back what the segment's own nodes save and what its nested segments read: no more, and nothing for
+/// longer than it is needed. After an exception the segment is dropped as before.
 void SegmentRegion::restore() {
   Context& ctx = context();
   struct TagScope {
@@ -320,8 +319,10 @@ std::vector<Node*> SegmentRegion::slice_for_restore(std::uint64_t mark, std::vec
       return;
     }
     if (!owns(value) || must_stay(value)) {
-      throw TapeError(fmt::format("[checkpoint] {} is needed for a replay, but its memory is gone; was this part of the tape "
-                                  "played without retain_tape before?", describe(value)));
+      throw TapeError(fmt::format(
+          "[checkpoint] {} is needed for a replay, but its memory is gone; was this part of the tape "
+          "played without retain_tape before?",
+          describe(value)));
     }
     if (value.mark != mark) {
       value.mark = mark;
@@ -361,45 +362,11 @@ void SegmentRegion::run_slice(const std::vector<Node*>& slice, std::uint64_t mar
       }
     }
   } catch (...) {
-    for (Node* node : slice) std::for_each(node->outputs, node->outputs + node->n_outputs, [](Value* value) { drop_unkept(*value); });
+    for (Node* node : slice)
+      std::for_each(node->outputs, node->outputs + node->n_outputs,
+                    [](Value* value) { drop_unkept(*value); });
     throw;
   }
-}
-
-std::int64_t SegmentRegion::backward_bytes() const {
-  const std::uint64_t mark = next_mark();
-  std::unordered_set<const Value*> outside;
-  std::int64_t live = 0;
-  std::int64_t most = 0;
-  const auto bytes = [](const Value& value) { return Pool::block_bytes(value.spec.bytes()); };
-  for_each_node_backward([&](const Node& node) {
-    if (node.needs == 0) return;
-    const OpTable& table = *node.table;
-    for (std::uint32_t i = 0; i < node.n_visible(); ++i) {
-      Value& output = *node.outputs[i];
-      if (!output.requires_grad || output.mark == mark) continue;
-      output.mark = mark;
-      live += bytes(output);
-    }
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
-      Value& input = *node.inputs[i];
-      if (!(node.needs >> i & 1u) || (i == 0 && (table.gradient_in_place || table.view != nullptr))) continue;
-      if (table.passes_gradient >> i & 1u) continue;
-      if (owns(input)) {
-        if (std::exchange(input.mark, mark) != mark) live += bytes(input);
-      } else if (input.gradient == nullptr && outside.insert(&input).second) {
-        live += bytes(input);
-      }
-    }
-    most = std::max(most, live);
-    for (std::uint32_t i = 0; i < node.n_visible(); ++i) {
-      if (node.outputs[i]->requires_grad) live -= bytes(*node.outputs[i]);
-    }
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
-      if ((node.saves.inputs >> i & 1u) && owns(*node.inputs[i])) live -= bytes(*node.inputs[i]);
-    }
-  });
-  return most;
 }
 
 }  // namespace reprise::checkpoint

@@ -10,6 +10,9 @@
 
 namespace reprise::checkpoint {
 
+/// A number that no value of this thread is marked with.
+std::uint64_t next_mark();
+
 class SegmentRegion final : public Region {
  public:
   SegmentRegion(std::shared_ptr<SegmentRegion> parent, MemoryTag* tag, const SegmentOptions& options);
@@ -30,9 +33,12 @@ class SegmentRegion final : public Region {
   /// Frees what the segment can compute again, nested segments included. Needs no memory beyond small lists.
   void drop();
 
-  /// The least memory, in bytes above what is live when this is called, that playing the segment backward will take even if
-  /// it is dropped now: to keep it costs nothing as long as no more than that is live.
+  /// The least memory, in bytes above what is live when this is called, that playing the segment backward
+  /// will take even if it is dropped now: to keep it costs nothing as long as no more than that is live.
   std::int64_t backward_bytes() const;
+
+  /// Bytes of what the segment's nodes made that is there although none of them saves it: outputs.
+  std::int64_t unsaved_bytes() const;
 
   SegmentRegion* parent() const { return parent_.get(); }
   const SegmentOptions& options() const { return options_; }
@@ -67,24 +73,44 @@ class SegmentRegion final : public Region {
   void forget_inputs() noexcept;
   void forget_own(Value& value) noexcept;
   void note_input(Value& value);
-  void finish();
+  void finish() noexcept;
 
   std::shared_ptr<SegmentRegion> parent_;
   MemoryTag* tag_;
   SegmentOptions options_;
   std::size_t index_in_parent_ = 0;
   std::vector<Item> items_;
-  // What the segment reads from outside, and what it keeps of its own, since that cannot be computed again. The memory stays
-  // while `holds_inputs_`; the records of the inputs as long as they are listed. Own records are not counted: they would keep
-  // their node alive, and that the segment.
+  // What the segment reads from outside, and what it keeps of its own, since that cannot be computed again.
+  // The memory stays while `holds_inputs_`; the records of the inputs as long as they are listed. Own records
+  // are not counted: they would keep their node alive, and that the segment.
   std::unordered_set<Value*> inputs_;
   std::unordered_set<Value*> kept_;
   bool holds_inputs_ = true;
   bool closed_ = false;
   bool dropped_ = false;
-  std::int64_t work_ = 0;      // nodes, nested ones included, that a backward has yet to play for the last time
+  std::int64_t work_ = 0;  // nodes, nested ones included, that a backward has yet to play for the last time
   std::int64_t unplayed_ = 0;  // nodes that were restored for the backward under way and have not run
 };
+
+template <class F>
+void SegmentRegion::for_each_node(F&& f) const {
+  for (const Item& item : items_) {
+    if (item.node != nullptr)
+      f(*item.node);
+    else if (item.nested != nullptr)
+      item.nested->for_each_node(f);
+  }
+}
+
+template <class F>
+void SegmentRegion::for_each_node_backward(F&& f) const {
+  for (auto item = items_.rbegin(); item != items_.rend(); ++item) {
+    if (item->node != nullptr)
+      f(*item->node);
+    else if (item->nested != nullptr)
+      item->nested->for_each_node_backward(f);
+  }
+}
 
 /// Closed segments whose memory is kept because they may be the last before the loss.
 class SpareSegments final : public Spare {
@@ -100,7 +126,8 @@ class SpareSegments final : public Spare {
  private:
   struct Entry {
     SegmentRegion* segment;
-    std::int64_t bound_bytes;  // live bytes up to which keeping it costs no peak
+    std::int64_t
+        bound_bytes;  // live bytes, beside the segment's outputs, up to which keeping it costs no peak
   };
   void drop(std::size_t i);
   std::vector<Entry> entries_;

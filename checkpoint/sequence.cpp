@@ -15,36 +15,16 @@ std::string segment_name(std::int64_t first, std::int64_t last) {
 }
 
 /// Halves [first, last) down to single blocks; each half is a segment.
-void run_halves(std::int64_t first, std::int64_t last, detail::Body body, void* context) {
+void run_halves(std::int64_t first, std::int64_t last, const SegmentOptions& options, detail::Body body, void* context) {
   if (last - first == 1) {
     body(context, first, last);
     return;
   }
   const std::int64_t middle = first + (last - first + 1) / 2;
   for (const auto& [from, to] : {std::pair{first, middle}, std::pair{middle, last}}) {
-    const Segment scope(segment_name(from, to));
-    run_halves(from, to, body, context);
+    const Segment scope(segment_name(from, to), options);
+    run_halves(from, to, options, body, context);
   }
-}
-
-/// Calls group(first, last) for every `size` blocks, each in a segment.
-template <class F>
-void run_groups(std::int64_t n, std::int64_t size, const SegmentOptions& options, F&& group) {
-  for (std::int64_t first = 0; first < n; first += size) {
-    const std::int64_t last = std::min(n, first + size);
-    const Segment scope(segment_name(first, last), options);
-    group(first, last);
-  }
-}
-
-/// Blocks inside groups of ceil(sqrt(n)): where a block's output is cheap to compute from its input, as in a residual network, only
-/// the groups' inputs stay, and a group brings back one block after the other.
-void run_cheap(std::int64_t n, detail::Body body, void* context) {
-  const SegmentOptions options{.drop = Drop::cheap};
-  const std::int64_t size = blocks_per_segment({.strategy = Strategy::sqrt}, n);
-  run_groups(n, size, options, [&](std::int64_t first, std::int64_t last) {
-    run_groups(last - first, 1, options, [&](std::int64_t i, std::int64_t) { body(context, first + i, first + i + 1); });
-  });
 }
 
 }  // namespace
@@ -92,15 +72,16 @@ void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, voi
     body(context, 0, n);
     return;
   }
-  if (setting.strategy == Strategy::nested) {
-    run_halves(0, n, body, context);
+  if (setting.strategy == Strategy::nested || setting.strategy == Strategy::cheap) {
+    run_halves(0, n, {.drop = setting.strategy == Strategy::cheap ? Drop::cheap : Drop::everything}, body, context);
     return;
   }
-  if (setting.strategy == Strategy::cheap) {
-    run_cheap(n, body, context);
-    return;
+  const std::int64_t size = blocks_per_segment(setting, n);
+  for (std::int64_t first = 0; first < n; first += size) {
+    const std::int64_t last = std::min(n, first + size);
+    const Segment scope(segment_name(first, last));
+    body(context, first, last);
   }
-  run_groups(n, blocks_per_segment(setting, n), {}, [&](std::int64_t first, std::int64_t last) { body(context, first, last); });
 }
 
 }  // namespace reprise::checkpoint

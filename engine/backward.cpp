@@ -1,6 +1,7 @@
 // Playing the tape backward: which nodes, in which order, and where each gradient goes.
 #include <fmt/format.h>
 
+#include "gradient_memory.h"
 #include "node_lifetime.h"
 #include "owned_values.h"
 #include "reprise/context.h"
@@ -10,72 +11,8 @@
 namespace reprise {
 namespace {
 
-using detail::InlineVector;
-using detail::OwnedValues;
+using namespace detail;
 using Slot = GradSlots::Slot;
-
-/// A dense gradient buffer in the memory order of `value`.
-Tensor make_gradient(const Value& value) {
-  Spec spec = value.spec;
-  Tensor gradient = Tensor::share(make_leaf(spec));
-  gradient.value()->storage = allocate_storage(spec.device, spec.bytes(), Category::gradients);
-  return gradient;
-}
-
-bool is_dense_like(const Value& gradient, const Value& value) {
-  if (gradient.spec.dtype != value.spec.dtype || !(gradient.spec.shape == value.spec.shape)) return false;
-  const kernels::View view = view_of(gradient);
-  return value.spec.channels_last ? view.is_channels_last() : view.is_contiguous();
-}
-
-/// True when the caller's handle is the only way to this memory.
-bool is_exclusive(const Value& value) {
-  return value.users.load(std::memory_order_acquire) == 1 && value.keepers.load(std::memory_order_acquire) == 1 &&
-         value.storage->refs.load(std::memory_order_acquire) == 1;
-}
-
-Tensor dense_copy(const Value& gradient, const Value& like) {
-  Tensor copy = make_gradient(like);
-  kernels::copy({}, view_of(gradient), {view_of(*copy.value()), kernels::Write::overwrite});
-  return copy;
-}
-
-/// Makes a pending gradient safe to add to: dense in the order of `like`, and seen by nobody else.
-void make_addable(Value*& pending, const Value& like) {
-  if (is_exclusive(*pending) && is_dense_like(*pending, like)) return;
-  Tensor copy = dense_copy(*pending, like);
-  drop_user(pending);
-  pending = copy.value();
-  add_user(pending);
-}
-
-void set_gradient(Value& value, Tensor gradient) {
-  if (value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
-  if (!gradient.defined()) return;
-  value.gradient = gradient.value();
-  add_user(value.gradient);
-}
-
-void check_gradient(const Tensor& gradient, const Value& value, const char* what) {
-  if (gradient.shape() == value.spec.shape && gradient.dtype() == value.spec.dtype) return;
-  throw ShapeError(fmt::format("[backward] {} is {} {}, but the tensor is {} {}", what, name_of(gradient.dtype()),
-                               to_string(gradient.shape()), name_of(value.spec.dtype), to_string(value.spec.shape)));
-}
-
-/// Hooks see memory that is this value's alone, so that what they change in place reaches no other gradient.
-Tensor run_hooks(const Value& value, Tensor gradient) {
-  if (value.extras == nullptr) return gradient;
-  if (!is_exclusive(*gradient.value())) gradient = dense_copy(*gradient.value(), value);
-  for (const auto& hook : value.extras->hooks) {
-    Tensor replaced = hook(gradient);
-    if (!replaced.defined()) continue;
-    check_gradient(replaced, value, "what a hook returned");
-    gradient = std::move(replaced);
-  }
-  return gradient;
-}
-
-bool has_hooks(const Value& value) { return value.extras != nullptr && !value.extras->hooks.empty(); }
 
 /// One call of backward.
 class Player {
@@ -93,9 +30,9 @@ class Player {
  private:
   struct Leaf {
     Value* value;
-    bool fresh;  // had no gradient before this call
+    bool fresh;              // had no gradient before this call
     Value* stash = nullptr;  // contributions that wait for the hooks; owned as a user
-    Tensor set_aside;  // the gradient that it had, when the call is for chosen inputs
+    Tensor set_aside;        // the gradient that it had, when the call is for chosen inputs
   };
 
   void mark();
@@ -106,7 +43,8 @@ class Player {
   void run_operation(Node& node, OwnedValues& dy);
   bool may_overwrite(const Node& node, std::uint32_t i) const;
   bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
-  Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy, OwnedValues& fresh);
+  Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy,
+                 OwnedValues& fresh);
   void add_gradient(Value& value, Tensor gradient);
   void accumulate_leaf(Value& value, Tensor gradient);
   void prepare_leaf(Value& value);
@@ -136,8 +74,10 @@ Player::~Player() {
   for (Leaf& leaf : leaves_) {
     Value& value = *leaf.value;
     if (leaf.stash != nullptr) drop_user(leaf.stash);
-    if (chosen_only_) set_gradient(value, std::move(leaf.set_aside));
-    else if (!done_ && leaf.fresh) set_gradient(value, {});
+    if (chosen_only_)
+      set_gradient(value, std::move(leaf.set_aside));
+    else if (!done_ && leaf.fresh)
+      set_gradient(value, {});
     else if (!done_) {
       if (value.extras == nullptr) value.extras = std::make_unique<ValueExtras>();
       value.extras->gradient_incomplete = true;
@@ -150,8 +90,9 @@ void Player::want_only(std::span<const Tensor> inputs) {
   chosen_only_ = true;
   for (const Tensor& input : inputs) {
     if (!input.requires_grad()) {
-      throw TapeError(fmt::format("[gradients] {} wants no gradient; call set_requires_grad(true) before the forward",
-                                  describe(*input.value())));
+      throw TapeError(
+          fmt::format("[gradients] {} wants no gradient; call set_requires_grad(true) before the forward",
+                      describe(*input.value())));
     }
     input.value()->wanted_pass = pass_;
     wanted_.push_back(input);
@@ -165,10 +106,13 @@ void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradi
     throw ShapeError(fmt::format("[backward] {} gradients for {} outputs", gradients.size(), outputs.size()));
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i].defined()) throw Error(fmt::format("[backward] output {} is an undefined tensor", i));
     Value& value = *outputs[i].value();
-    if (!outputs[i].requires_grad()) {
-      throw TapeError(fmt::format("[backward] {} does not lead back to anything that wants a gradient; was it computed under "
-                                  "NoGrad, or from leaves without set_requires_grad(true)?", describe(value)));
+    if (!value.requires_grad) {
+      throw TapeError(fmt::format(
+          "[backward] {} does not lead back to anything that wants a gradient; was it computed under "
+          "NoGrad, or from leaves without set_requires_grad(true)?",
+          describe(value)));
     }
     if (value.producer != nullptr && value.producer->tape != ctx_.tape) {
       throw TapeError(fmt::format("[backward] {} was recorded on another thread's tape", describe(value)));
@@ -193,8 +137,8 @@ void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradi
   roots_.clear();
 }
 
-/// Collects the nodes that lead to the outputs, newest first. Inputs are always older than the node that reads them, so one walk
-/// along the tape is enough.
+/// Collects the nodes that lead to the outputs, newest first. Inputs are always older than the node that
+/// reads them, so one walk along the tape is enough.
 void Player::mark() {
   std::int64_t outstanding = 0;
   Node* newest = nullptr;
@@ -205,8 +149,10 @@ void Player::mark() {
       throw TapeError(fmt::format("[backward] {} was recorded on another thread's tape", describe(value)));
     }
     if (node->played) {
-      throw TapeError(fmt::format("[backward] the tape through {} was already played and freed; keep it with "
-                                  "backward({{.retain_tape = true}}) or run the forward again", describe(value)));
+      throw TapeError(
+          fmt::format("[backward] the tape through {} was already played and freed; keep it with "
+                      "backward({{.retain_tape = true}}) or run the forward again",
+                      describe(value)));
     }
     node->pass = pass_;
     ++outstanding;
@@ -229,7 +175,8 @@ void Player::keep_useful() {
   for (auto it = nodes_.rbegin(); it != nodes_.rend(); ++it) {
     Node& node = **it;
     bool useful = false;
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) useful |= (node.needs >> i & 1u) && wants(*node.inputs[i]);
+    for (std::uint32_t i = 0; i < node.n_inputs; ++i)
+      useful |= (node.needs >> i & 1u) && wants(*node.inputs[i]);
     for (std::uint32_t i = 0; i < node.n_outputs; ++i) useful |= node.outputs[i]->wanted_pass == pass_;
     if (!useful) node.pass = 0;
   }
@@ -277,17 +224,6 @@ void Player::accumulate_leaf(Value& value, Tensor gradient) {
   }
 }
 
-/// Adds to a pending gradient, which is copied first when others see the same memory.
-void add_pending(Value*& pending, const Value& like, Tensor gradient) {
-  if (pending == nullptr) {
-    pending = gradient.value();
-    add_user(pending);
-    return;
-  }
-  make_addable(pending, like);
-  kernels::copy({}, view_of(*gradient.value()), {view_of(*pending), kernels::Write::accumulate});
-}
-
 void Player::add_gradient(Value& value, Tensor gradient) {
   if (value.producer != nullptr) {
     add_pending(value.gradient, value, std::move(gradient));
@@ -306,7 +242,8 @@ void Player::add_gradient(Value& value, Tensor gradient) {
 std::vector<Tensor> Player::take_wanted() {
   for (std::size_t i = 0; i < wanted_.size(); ++i) {
     Value& value = *wanted_[i].value();
-    if (value.producer == nullptr && value.gradient != nullptr) wanted_gradients_[i] = Tensor::share(value.gradient);
+    if (value.producer == nullptr && value.gradient != nullptr)
+      wanted_gradients_[i] = Tensor::share(value.gradient);
   }
   return std::move(wanted_gradients_);
 }
@@ -347,12 +284,14 @@ void Player::run(Node& node) {
   if (node.region != nullptr) node.region->played(node, options_.retain_tape);
 }
 
-/// Hands the output's gradient on as the input's, without a kernel, where that is what the operation's derivative is.
+/// Hands the output's gradient on as the input's, without a kernel, where that is what the operation's
+/// derivative is.
 bool Player::share_gradient(Node& node, std::uint32_t i, Tensor dy) {
   const OpTable& table = *node.table;
   Value& input = *node.inputs[i];
   const Value& output = *node.outputs[0];
-  if ((table.passes_gradient >> i & 1u) && input.spec.shape == output.spec.shape && input.spec.dtype == output.spec.dtype) {
+  if ((table.passes_gradient >> i & 1u) && input.spec.shape == output.spec.shape &&
+      input.spec.dtype == output.spec.dtype) {
     add_gradient(input, std::move(dy));
     return true;
   }
@@ -368,18 +307,21 @@ bool Player::share_gradient(Node& node, std::uint32_t i, Tensor dy) {
   return true;
 }
 
-/// True when the gradient of input i can take over the memory of the saved input itself: the operation allows it, and the node
-/// is the last to need it.
+/// True when the gradient of input i can take over the memory of the saved input itself: the operation allows
+/// it, and the node is the last to need it.
 bool Player::may_overwrite(const Node& node, std::uint32_t i) const {
-  if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u) || options_.retain_tape) return false;
+  if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u) || options_.retain_tape)
+    return false;
   const Value& input = *node.inputs[i];
   return input.producer != nullptr && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
-         input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr && input.storage->block != nullptr &&
-         input.storage->refs.load(std::memory_order_acquire) == 1 && is_dense_like(input, input);
+         input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr &&
+         input.storage->block != nullptr && input.storage->refs.load(std::memory_order_acquire) == 1 &&
+         is_dense_like(input, input);
 }
 
 /// Memory for the gradient of input i: what is there already, to be added to, or new (then `fresh` owns it).
-Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy, OwnedValues& fresh) {
+Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy,
+                       OwnedValues& fresh) {
   Value& input = *node.inputs[i];
   bool twice = false;
   for (std::uint32_t j = 0; j < i; ++j) twice |= earlier[j].gradient != nullptr && node.inputs[j] == &input;
@@ -401,10 +343,12 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
     gradient.value()->storage = input.storage;
     gradient.value()->offset = input.offset;
     input.storage->block->pool->recategorise(input.storage->block, Category::gradients);
-    input.storage->version.fetch_add(1, std::memory_order_relaxed);  // should this backward fail, no other may read it
+    input.storage->version.fetch_add(
+        1, std::memory_order_relaxed);  // should this backward fail, no other may read it
     add_user(gradient.value());
     fresh.adopt(i, gradient.value());
-  } else if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) && is_dense_like(*dy[0], input)) {
+  } else if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) &&
+             is_dense_like(*dy[0], input)) {
     add_user(dy[0]);
     fresh.adopt(i, dy[0]);
   } else {
@@ -432,17 +376,20 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
   if (fresh[0] != nullptr && fresh[0] == dy[0]) dy.adopt(0, nullptr);
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
     if (ctx_.anomaly && slots[i].gradient != nullptr) [[unlikely]] {
-      detail::check_nan(*node.table, "backward", "the gradient of input", i, *slots[i].gradient, {node.inputs, node.n_inputs});
+      detail::check_nan(*node.table, "backward", "the gradient of input", i, *slots[i].gradient,
+                        {node.inputs, node.n_inputs});
     }
     if (fresh[i] != nullptr) add_gradient(*node.inputs[i], Tensor::adopt(fresh.take(i)));
   }
 }
 
-/// Marks the thread as playing: a backward inside a hook would overwrite the marks of the one that called the hook.
+/// Marks the thread as playing: a backward inside a hook would overwrite the marks of the one that called the
+/// hook.
 class Playing {
  public:
   Playing(Context& ctx, BackwardOptions options) : ctx_(ctx) {
-    if (std::exchange(ctx_.playing, true)) throw TapeError("[backward] called inside a gradient hook; call it after the backward");
+    if (std::exchange(ctx_.playing, true))
+      throw TapeError("[backward] called inside a gradient hook; call it after the backward");
     ctx_.retaining = options.retain_tape;
   }
   ~Playing() { ctx_.playing = false; }

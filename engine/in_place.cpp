@@ -10,12 +10,13 @@ namespace reprise {
 
 namespace {
 
-/// An expanded view shows one element several times: what a change of it would mean depends on the order of the writes.
+/// An expanded view shows one element several times: what a change of it would mean depends on the order of
+/// the writes.
 void require_distinct_elements(const char* operation, const Tensor& tensor) {
   for (int axis = 0; axis < tensor.rank(); ++axis) {
     if (tensor.shape()[axis] < 2 || tensor.strides()[static_cast<std::size_t>(axis)] != 0) continue;
-    throw TapeError(fmt::format("[{}] {} shows the same memory several times along axis {}; change a clone()", operation,
-                                describe(*tensor.value()), axis));
+    throw TapeError(fmt::format("[{}] {} shows the same memory several times along axis {}; change a clone()",
+                                operation, describe(*tensor.value()), axis));
   }
 }
 
@@ -65,7 +66,8 @@ void require_same_shape(const char* operation, const Tensor& target, const Tenso
                                to_string(target.shape())));
 }
 
-/// The elements of `source`, copied to scratch where writing `target` would change those that are yet to be read.
+/// The elements of `source`, copied to scratch where writing `target` would change those that are yet to be
+/// read.
 kernels::ConstView unaliased(const Exec& exec, const Tensor& source, const Tensor& target) {
   const kernels::View view = view_of(*source.value());
   if (!source.shares_storage_with(target)) return view;

@@ -31,8 +31,10 @@ void destroy_record(Node* node) noexcept {
 
 void unlink(Node& node) noexcept {
   Tape& tape = *node.tape;
-  if (node.newer != nullptr) node.newer->older = node.older;
-  else tape.newest = node.older;
+  if (node.newer != nullptr)
+    node.newer->older = node.older;
+  else
+    tape.newest = node.older;
   if (node.older != nullptr) node.older->newer = node.newer;
   --tape.nodes;
 }
@@ -81,7 +83,8 @@ Node* make_node(const OpTable& table, void* op, std::span<const Tensor> inputs, 
   for (std::size_t i = 0; i < n_out; ++i) {
     auto* value = new (values + i) Value;
     value->spec = specs[i];
-    value->strides = specs[i].channels_last ? channels_last_strides(specs[i].shape) : row_major_strides(specs[i].shape);
+    value->strides =
+        specs[i].channels_last ? channels_last_strides(specs[i].shape) : row_major_strides(specs[i].shape);
     value->producer = node;
     value->output_index = static_cast<std::uint16_t>(i);
     node->outputs[i] = value;
@@ -123,7 +126,8 @@ void drop_tape(Tape* tape) noexcept {
 
 void drop_node_ref(Node& node) noexcept {
   if (node.live_outputs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // A long chain must not be destroyed by recursion: the first death of a thread works off those that follow from it.
+  // A long chain must not be destroyed by recursion: the first death of a thread works off those that follow
+  // from it.
   static thread_local Node* dead = nullptr;
   static thread_local bool digging = false;
   node.grave = std::exchange(dead, &node);
@@ -153,10 +157,11 @@ void release_saved(Node& node) noexcept {
   for_each_saved(node, [](Value& value) { drop_keeper(&value); });
 }
 
-void retire(std::span<Node* const> nodes) noexcept {
-  for (Node* node : nodes) node->live_outputs.fetch_add(1, std::memory_order_relaxed);
-  for (Node* node : nodes) detail::forget_inputs(*node);
-  for (Node* node : nodes) detail::drop_node_ref(*node);
+void retire(Node* first) noexcept {
+  for (Node* node = first; node != nullptr; node = node->grave)
+    node->live_outputs.fetch_add(1, std::memory_order_relaxed);
+  for (Node* node = first; node != nullptr; node = node->grave) detail::forget_inputs(*node);
+  while (first != nullptr) detail::drop_node_ref(*std::exchange(first, first->grave));
 }
 
 void check_versions(const Node& node, bool saved_only) {
@@ -164,18 +169,20 @@ void check_versions(const Node& node, bool saved_only) {
     if (saved_only && (i >= kMaxInputs || !(node.saves.inputs >> i & 1u))) continue;
     const Value& value = *node.inputs[i];
     if (value.storage == nullptr || value.version() == node.versions[i]) continue;
-    throw TapeError(fmt::format(
-        "[{}] input {}, {}, was changed in place after it was recorded (version {}, recorded at {}); change it after "
-        "backward, or give the operation a clone()",
-        node.table->name, i, describe(value), value.version(), node.versions[i]));
+    throw TapeError(
+        fmt::format("[{}] input {}, {}, was changed in place after it was recorded (version {}, recorded at "
+                    "{}); change it after "
+                    "backward, or give the operation a clone()",
+                    node.table->name, i, describe(value), value.version(), node.versions[i]));
   }
   if (node.saves.outputs == 0 || node.table->view != nullptr) return;
   for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
     const Value& value = *node.outputs[i];
     if (!(node.saves.outputs >> i & 1u) || value.version() == 0) continue;
-    throw TapeError(fmt::format(
-        "[{}] output {}, which backward reads, was changed in place after it was recorded; change a clone() instead",
-        node.table->name, describe(value)));
+    throw TapeError(
+        fmt::format("[{}] output {}, which backward reads, was changed in place after it was recorded; "
+                    "change a clone() instead",
+                    node.table->name, describe(value)));
   }
 }
 

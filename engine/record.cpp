@@ -14,12 +14,14 @@ namespace {
 
 [[noreturn]] void throw_bad_input(const OpTable& table, std::span<const Tensor> inputs) {
   if (inputs.size() > kMaxInputs) {
-    throw ShapeError(fmt::format("[{}] {} inputs; at most {} are taken", table.name, inputs.size(), kMaxInputs));
+    throw ShapeError(
+        fmt::format("[{}] {} inputs; at most {} are taken", table.name, inputs.size(), kMaxInputs));
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].defined()) throw Error(fmt::format("[{}] input {} is an undefined tensor", table.name, i));
     if (inputs[i].value()->storage == nullptr) {
-      throw TapeError(fmt::format("[{}] input {}, {}, has no memory", table.name, i, describe(*inputs[i].value())));
+      throw TapeError(
+          fmt::format("[{}] input {}, {}, has no memory", table.name, i, describe(*inputs[i].value())));
     }
   }
   throw TypeError(fmt::format("[{}] inputs are on different devices: {} and {}; copy one over", table.name,
@@ -28,7 +30,8 @@ namespace {
 
 [[noreturn]] void throw_no_gradient(const OpTable& table, std::span<const Tensor> inputs, GradMask unmet) {
   const auto i = static_cast<std::size_t>(std::countr_zero(unmet));
-  throw TapeError(fmt::format("[{}] gives no gradient for input {}, {}; detach() it", table.name, i, describe(*inputs[i].value())));
+  throw TapeError(fmt::format("[{}] gives no gradient for input {}, {}; detach() it", table.name, i,
+                              describe(*inputs[i].value())));
 }
 
 /// A tape is walked and unlinked by one thread only.
@@ -48,21 +51,23 @@ GradMask wanted_gradients(const OpTable& table, std::span<const Tensor> inputs, 
   GradMask needs = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Value* value = inputs[i].value();
-    if (value == nullptr || value->storage == nullptr || value->spec.device != inputs[0].value()->spec.device) {
+    if (value == nullptr || value->storage == nullptr ||
+        value->spec.device != inputs[0].value()->spec.device) {
       throw_bad_input(table, inputs);
     }
     if (value->requires_grad) needs |= GradMask{1} << i;
   }
   if (!grad_enabled || table.backward == nullptr || needs == 0) return 0;
-  if ((needs & ~table.gradient_inputs) != 0) [[unlikely]] throw_no_gradient(table, inputs, needs & ~table.gradient_inputs);
+  if ((needs & ~table.gradient_inputs) != 0) [[unlikely]]
+    throw_no_gradient(table, inputs, needs & ~table.gradient_inputs);
   require_own_tape(table, inputs, needs);
   return needs;
 }
 
-/// The input whose memory output 0 may take over: nobody else needs it and it has the output's form. In an open region
-/// only values of the region itself qualify, since a replay reads the others again.
-int reusable_input(const OpTable& table, const void* op, std::span<const Tensor> inputs, const Spec& out, Saves saves,
-                   const Region* region) {
+/// The input whose memory output 0 may take over: nobody else needs it and it has the output's form. In an
+/// open region only values of the region itself qualify, since a replay reads the others again.
+int reusable_input(const OpTable& table, const void* op, std::span<const Tensor> inputs, const Spec& out,
+                   Saves saves, const Region* region) {
   if (table.reuses == nullptr) return -1;
   const int i = table.reuses(op, 0);
   if (i < 0) return -1;
@@ -79,8 +84,8 @@ int reusable_input(const OpTable& table, const void* op, std::span<const Tensor>
 }
 
 /// Runs without leaving a trace on the tape.
-void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs, kernels::RandomKey key,
-                    TensorList& outputs) {
+void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs,
+                    kernels::RandomKey key, TensorList& outputs) {
   TensorList in;
   for (const Tensor& tensor : inputs) in.push_back(tensor.value());
   OwnedValues owned;
@@ -97,8 +102,8 @@ void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, co
   }
 }
 
-void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs, kernels::RandomKey key,
-                  GradMask needs, TensorList& outputs) {
+void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs,
+                  kernels::RandomKey key, GradMask needs, TensorList& outputs) {
   Context& ctx = context();
   Node* node = make_node(table, op, inputs, specs);
   try {
@@ -106,8 +111,14 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
     node->needs = needs;
     if (needs != 0) node->saves = table.saves(node->op, needs);
     const int reused = reusable_input(table, node->op, inputs, specs[0], node->saves, ctx.region.get());
-    run_forward({table, node->op, {node->inputs, node->n_inputs}, {node->outputs, node->n_outputs}, key,
-                 Category::activations, "forward", reused});
+    run_forward({table,
+                 node->op,
+                 {node->inputs, node->n_inputs},
+                 {node->outputs, node->n_outputs},
+                 key,
+                 Category::activations,
+                 "forward",
+                 reused});
     if (reused >= 0) node->outputs[0]->storage->version.store(0, std::memory_order_relaxed);
     link_node(*node);
   } catch (...) {
@@ -138,8 +149,10 @@ void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList
   kernels::RandomKey key;
   if (table.random) key = ctx.generator.take();
   try {
-    if (needs != 0 || ctx.region != nullptr) run_recorded(table, op, inputs, specs, key, needs, outputs);
-    else run_unrecorded(table, op, inputs, specs, key, outputs);
+    if (needs != 0 || ctx.region != nullptr)
+      run_recorded(table, op, inputs, specs, key, needs, outputs);
+    else
+      run_unrecorded(table, op, inputs, specs, key, outputs);
   } catch (...) {
     ctx.generator.next = next_key;
     throw;
@@ -172,8 +185,13 @@ void replay(Node& node, Category category) {
       }
     }
   } put_back{aside};
-  detail::run_forward({*node.table, node.op, {node.inputs, node.n_inputs}, {node.outputs, node.n_outputs}, node.key,
-                       category, "replay"});
+  detail::run_forward({*node.table,
+                       node.op,
+                       {node.inputs, node.n_inputs},
+                       {node.outputs, node.n_outputs},
+                       node.key,
+                       category,
+                       "replay"});
   ++ctx.counters.replayed_nodes;
   ctx.counters.replayed_bytes += bytes;
 }

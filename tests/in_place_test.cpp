@@ -1,4 +1,5 @@
-// Changes in place: counted, allowed where harmless, and an error that names the value where a gradient would be wrong.
+// Changes in place: counted, allowed where harmless, and an error that names the value where a gradient would
+// be wrong.
 #include "tape_support.h"
 
 #include "reprise/in_place.h"
@@ -49,8 +50,12 @@ TEST_CASE("changes in place compute what they say", "[in_place]") {
 TEST_CASE("memory that a view shows twice is not changed in place", "[in_place]") {
   Tensor wide = expand(values({1, 3}), Shape{2, 3});
   for (const auto& change : std::vector<std::function<void()>>{[&] { wide.mul_(2); }, [&] { wide.fill_(2); },
-                                                               [&] { wide.add_(values({2, 3})); },
-                                                               [&] { wide.copy_(values({2, 3})); }}) {
+                                                               [&] {
+                                                                 wide.add_(values({2, 3}));
+                                                               },
+                                                               [&] {
+                                                                 wide.copy_(values({2, 3}));
+                                                               }}) {
     CHECK_THROWS_WITH(change(), Contains("several times along axis 0"));
   }
   CHECK(wide.version() == 0);
@@ -71,7 +76,8 @@ TEST_CASE("a leaf that wants a gradient changes only under NoGrad", "[in_place]"
 TEST_CASE("a recorded result never changes in place", "[in_place]") {
   const Tensor w = leaf_values({3});
   Tensor y = exp(w);
-  CHECK_THROWS_WITH(y.mul_(2), Contains("[mul_] the result of exp (3) was recorded for backward; change a clone()"));
+  CHECK_THROWS_WITH(y.mul_(2),
+                    Contains("[mul_] the result of exp (3) was recorded for backward; change a clone()"));
   Tensor row = slice(y, 0, 0, 1);
   CHECK_THROWS_AS(row.fill_(1), TapeError);
   const NoGrad no_grad;
@@ -89,17 +95,32 @@ TEST_CASE("what backward saved and was changed is an error that names it", "[in_
   };
   const std::vector<Change> changes{
       {"an input", [&] { x.mul_(2); }, "'batch' (3)"},
-      {"an input through a view", [&] { reshape(x, {1, 3}).mul_(2); }, "'batch' (3)"},
+      {"an input through a view",
+       [&] {
+         reshape(x, {1, 3}).mul_(2);
+       },
+       "'batch' (3)"},
       {"an input through detach", [&] { x.detach().mul_(2); }, "'batch' (3)"},
-      {"a parameter", [&] { const NoGrad no_grad; w.mul_(2); }, "'weight' (3)"},
+      {"a parameter",
+       [&] {
+         const NoGrad no_grad;
+         w.mul_(2);
+       },
+       "'weight' (3)"},
       {"a parameter through detach", [&] { w.detach().mul_(2); }, "'weight' (3)"},
-      {"with one's own kernel", [&] { const NoGrad no_grad; change_in_place("mine", w); }, "'weight' (3)"},
+      {"with one's own kernel",
+       [&] {
+         const NoGrad no_grad;
+         change_in_place("mine", w);
+       },
+       "'weight' (3)"},
   };
   for (const Change& change : changes) {
     CAPTURE(change.what);
     const Tensor y = sum(x * w * w);
     change.run();
-    CHECK_THROWS_WITH(y.backward(), Contains("[mul]") && Contains(change.named) && Contains("was changed in place"));
+    CHECK_THROWS_WITH(y.backward(),
+                      Contains("[mul]") && Contains(change.named) && Contains("was changed in place"));
     CHECK_FALSE(w.grad().defined());
   }
 }

@@ -61,7 +61,8 @@ void make_distinct(const Case& c, Arrays& arrays, Uniform& uniform) {
 }
 
 Tensor poisoned(const Shape& shape, const TensorOptions& options) {
-  return is_floating(options.dtype) ? full(shape, std::numeric_limits<double>::quiet_NaN(), options) : full(shape, 1, options);
+  return is_floating(options.dtype) ? full(shape, std::numeric_limits<double>::quiet_NaN(), options)
+                                    : full(shape, 1, options);
 }
 
 /// A tensor of this memory order, its elements not yet set.
@@ -88,7 +89,8 @@ Tensor make_memory(const Input& input, const TensorOptions& options) {
     case Order::expanded:
       wider[0] = 1;
       return expand(poisoned(wider, options), shape);
-    case Order::row_major: break;
+    case Order::row_major:
+      break;
   }
   return poisoned(shape, options);
 }
@@ -104,7 +106,8 @@ double Array::broadcast_at(const Shape& stretched, const Index& index) const {
   Index own{};
   const int missing = stretched.rank() - shape.rank();
   for (int axis = 0; axis < shape.rank(); ++axis) {
-    own[static_cast<std::size_t>(axis)] = shape[axis] == 1 ? 0 : index[static_cast<std::size_t>(axis + missing)];
+    own[static_cast<std::size_t>(axis)] =
+        shape[axis] == 1 ? 0 : index[static_cast<std::size_t>(axis + missing)];
   }
   return at(own);
 }
@@ -116,11 +119,16 @@ const std::vector<Cases>& all_cases() {
 
 DType dtype_for(Kind kind, DType dtype) {
   switch (kind) {
-    case Kind::real: return dtype;
-    case Kind::ids: return DType::int64;
-    case Kind::ids32: return DType::int32;
-    case Kind::condition: return DType::boolean;
-    case Kind::statistic: return dtype == DType::float64 ? DType::float64 : DType::float32;
+    case Kind::real:
+      return dtype;
+    case Kind::ids:
+      return DType::int64;
+    case Kind::ids32:
+      return DType::int32;
+    case Kind::condition:
+      return DType::boolean;
+    case Kind::statistic:
+      return dtype == DType::float64 ? DType::float64 : DType::float32;
   }
   return dtype;
 }
@@ -137,9 +145,12 @@ Arrays input_values(const Cases& operation, const Case& c, DType dtype) {
     const DType own = dtype_for(input.kind, dtype);
     Array array(input.shape);
     for (double& value : array.values) {
-      if (input.kind == Kind::ids || input.kind == Kind::ids32) value = std::floor(uniform(input.low, input.high));
-      else if (own == DType::boolean) value = uniform() < 0.5 ? 0 : 1;
-      else value = is_floating(own) ? fraction(input, c, uniform) : whole(input, c, uniform);
+      if (input.kind == Kind::ids || input.kind == Kind::ids32)
+        value = std::floor(uniform(input.low, input.high));
+      else if (own == DType::boolean)
+        value = uniform() < 0.5 ? 0 : 1;
+      else
+        value = is_floating(own) ? fraction(input, c, uniform) : whole(input, c, uniform);
     }
     if (!input.values.empty()) array.values = input.values;
     if (input.order == Order::expanded) {

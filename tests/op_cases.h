@@ -1,8 +1,8 @@
-// The table of operation cases. One entry per operation drives every check of it: its values and gradients, which memory it
-// writes and keeps, what it refuses, and its speed.
+// The table of operation cases. One entry per operation drives every check of it: its values and gradients,
+// which memory it writes and keeps, what it refuses, and its speed.
 //
-// To add an operation: specialise CasesOf for it below, and write its cases in the op_cases_<family>.cpp where it belongs. An
-// operation without a specialisation does not compile.
+// To add an operation: specialise CasesOf for it below, and write its cases in the op_cases_<family>.cpp
+// where it belongs. An operation without a specialisation does not compile.
 #pragma once
 
 #include <array>
@@ -40,7 +40,8 @@ struct Array {
  private:
   std::int64_t flat(const Index& index) const {
     std::int64_t at = 0;
-    for (int axis = 0; axis < shape.rank(); ++axis) at = at * shape[axis] + index[static_cast<std::size_t>(axis)];
+    for (int axis = 0; axis < shape.rank(); ++axis)
+      at = at * shape[axis] + index[static_cast<std::size_t>(axis)];
     return at;
   }
 };
@@ -107,7 +108,9 @@ struct Case {
   std::vector<double> kinks{};  // points that inputs keep away from, as the function has no derivative there
   bool distinct = false;        // all elements of all inputs differ, as ties have no derivative
   double slack = 1;             // by which the tolerances of values are multiplied: long sums
-  double step = 1e-6;           // of the central differences; 0: the function has no derivative
+  double step = 1e-6;           // of the central differences
+  bool has_derivative = true;
+  bool has_differences = true;  // false where results are too coarse for them
   bool composed = false;        // the call runs other operations too
   double flops = 0;             // of a forward, for the benchmark; 0: it is bound by memory
 };
@@ -136,7 +139,8 @@ inline constexpr DTypes kAllTypes = kNumbers | bit_of(DType::boolean);
 /// All about one operation.
 struct Cases {
   const OpTable* table = nullptr;
-  DTypes dtypes = kFloats;  // of the real inputs; all others are refused with TypeError
+  DTypes dtypes = kFloats;    // of the real inputs; all others are refused with TypeError
+  bool by_a_library = false;  // oneDNN, or Eigen, which does not give the same bits on any number of threads
   std::vector<Case> cases{};
   std::vector<Refusal> refusals{};
   std::vector<Case> speed{};  // realistic sizes for the benchmark; no formula
@@ -199,7 +203,8 @@ template <> struct CasesOf<ops::PackedAttention> { static Cases make(); };
 /// The table: every operation that the engine's headers declare.
 const std::vector<Cases>& all_cases();
 
-/// softmax(scale q k^T + causal mask) v of q, k, v (B, H, T, D), with dropout of the probabilities by the first key after kSeed.
+/// softmax(scale q k^T + causal mask) v of q, k, v (B, H, T, D), with dropout of the probabilities by the
+/// first key after kSeed.
 Array attention_formula(const Arrays& in, double scale, bool causal, double dropout);
 
 /// The seed of the thread's generator whenever a case is called.
@@ -211,7 +216,8 @@ Arrays input_values(const Cases& operation, const Case& c, DType dtype);
 /// The element type of an input when the real ones are of `dtype`.
 DType dtype_for(Kind kind, DType dtype);
 
-/// A leaf of these values, rounded to its type, in the memory order that `input` asks for. What lies between its elements is NaN.
+/// A leaf of these values, rounded to its type, in the memory order that `input` asks for. What lies between
+/// its elements is NaN.
 Tensor make_tensor(const Input& input, const Array& values, DType dtype);
 
 /// Values of a tensor of any type.

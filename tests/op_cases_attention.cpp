@@ -38,7 +38,9 @@ const std::vector<Form>& forms() {
   return all;
 }
 
-double scale_of(const Form& form) { return form.scale != 0 ? form.scale : 1 / std::sqrt(static_cast<double>(form.width)); }
+double scale_of(const Form& form) {
+  return form.scale != 0 ? form.scale : 1 / std::sqrt(static_cast<double>(form.width));
+}
 
 /// Part `which` of packed (B, T, 3 H D) as (B, H, T, D).
 Array unpacked(const Array& qkv, std::int64_t heads, std::int64_t which) {
@@ -83,26 +85,40 @@ Cases CasesOf<ops::Attention>::make() {
   Cases all{.table = &op_table<ops::Attention>()};
   for (const Form& form : forms()) {
     const Input input{.shape = {form.batch, form.heads, form.length, form.width}, .order = form.order};
-    all.cases.push_back({.label = form.label,
-                         .inputs = {input, input, input},
-                         .call = [form](Tensors in) {
-                           return Tensors{attention(in[0], in[1], in[2],
-                                                    {.causal = form.causal, .dropout = form.dropout, .scale = form.scale})};
-                         },
-                         .formula = [form](const Arrays& in) {
-                           return Arrays{attention_formula(in, scale_of(form), form.causal, form.dropout)};
-                         },
-                         .slack = 4});
+    all.cases.push_back(
+        {.label = form.label,
+         .inputs = {input, input, input},
+         .call =
+             [form](Tensors in) {
+               return Tensors{
+                   attention(in[0], in[1], in[2],
+                             {.causal = form.causal, .dropout = form.dropout, .scale = form.scale})};
+             },
+         .formula =
+             [form](const Arrays& in) {
+               return Arrays{attention_formula(in, scale_of(form), form.causal, form.dropout)};
+             },
+         .slack = 4});
   }
   all.refusals = {
-      refused<ShapeError>("three axes", "must be (B, H, T, D)", [] { attention(zeros({2, 3, 4}), zeros({2, 3, 4}), zeros({2, 3, 4})); }),
+      refused<ShapeError>("three axes", "must be (B, H, T, D)",
+                          [] {
+                            attention(zeros({2, 3, 4}), zeros({2, 3, 4}), zeros({2, 3, 4}));
+                          }),
       refused<ShapeError>("keys of other sizes", "alike: (1, 2, 3, 4), (1, 2, 5, 4)",
-                          [] { attention(zeros({1, 2, 3, 4}), zeros({1, 2, 5, 4}), zeros({1, 2, 5, 4})); }),
-      refused<ValueError>("dropout of everything", "dropout 1",
-                          [] { attention(zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), {.dropout = 1}); }),
-      refused<TypeError>("two dtypes", "dtypes differ", [] {
-        attention(zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}, {.dtype = DType::bfloat16}));
-      }),
+                          [] {
+                            attention(zeros({1, 2, 3, 4}), zeros({1, 2, 5, 4}), zeros({1, 2, 5, 4}));
+                          }),
+      refused<ValueError>(
+          "dropout of everything", "dropout 1",
+          [] {
+            attention(zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), {.dropout = 1});
+          }),
+      refused<TypeError>("two dtypes", "dtypes differ",
+                         [] {
+                           attention(zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}),
+                                     zeros({1, 2, 3, 4}, {.dtype = DType::bfloat16}));
+                         }),
   };
   const Input large{.shape = {8, 6, 256, 32}};
   all.speed.push_back({.label = "8x6x256x32, causal",
@@ -116,27 +132,43 @@ Cases CasesOf<ops::PackedAttention>::make() {
   Cases all{.table = &op_table<ops::PackedAttention>()};
   for (const Form& form : forms()) {
     if (form.order == Order::channels_last) continue;  // for four axes
-    all.cases.push_back({.label = form.label,
-                         .inputs = {{.shape = {form.batch, form.length, 3 * form.heads * form.width}, .order = form.order}},
-                         .call = [form](Tensors in) {
-                           return Tensors{packed_attention(in[0], form.heads,
-                                                           {.causal = form.causal, .dropout = form.dropout, .scale = form.scale})};
-                         },
-                         .formula = [form](const Arrays& in) {
-                           const Arrays parts{unpacked(in[0], form.heads, 0), unpacked(in[0], form.heads, 1),
-                                              unpacked(in[0], form.heads, 2)};
-                           const Array out = attention_formula(parts, scale_of(form), form.causal, form.dropout);
-                           return Arrays{generate({form.batch, form.length, form.heads * form.width}, [&](const Index& i) {
-                             return out.at({i[0], i[2] / form.width, i[1], i[2] % form.width});
-                           })};
-                         },
-                         .slack = 4});
+    all.cases.push_back(
+        {.label = form.label,
+         .inputs = {{.shape = {form.batch, form.length, 3 * form.heads * form.width}, .order = form.order}},
+         .call =
+             [form](Tensors in) {
+               return Tensors{packed_attention(
+                   in[0], form.heads, {.causal = form.causal, .dropout = form.dropout, .scale = form.scale})};
+             },
+         .formula =
+             [form](const Arrays& in) {
+               const Arrays parts{unpacked(in[0], form.heads, 0), unpacked(in[0], form.heads, 1),
+                                  unpacked(in[0], form.heads, 2)};
+               const Array out = attention_formula(parts, scale_of(form), form.causal, form.dropout);
+               return Arrays{
+                   generate({form.batch, form.length, form.heads * form.width}, [&](const Index& i) {
+                     return out.at({i[0], i[2] / form.width, i[1], i[2] % form.width});
+                   })};
+             },
+         .slack = 4});
   }
   all.refusals = {
-      refused<ShapeError>("two axes", "must be (B, T, 3 C)", [] { packed_attention(zeros({2, 3}), 1); }),
-      refused<ShapeError>("a width that heads do not divide", "divisible by 4 heads", [] { packed_attention(zeros({2, 3, 6}), 4); }),
-      refused<ValueError>("no heads", "0 heads", [] { packed_attention(zeros({2, 3, 6}), 0); }),
-      refused<ValueError>("negative dropout", "dropout -0.1", [] { packed_attention(zeros({2, 3, 6}), 1, {.dropout = -0.1}); }),
+      refused<ShapeError>("two axes", "must be (B, T, 3 C)",
+                          [] {
+                            packed_attention(zeros({2, 3}), 1);
+                          }),
+      refused<ShapeError>("a width that heads do not divide", "divisible by 4 heads",
+                          [] {
+                            packed_attention(zeros({2, 3, 6}), 4);
+                          }),
+      refused<ValueError>("no heads", "0 heads",
+                          [] {
+                            packed_attention(zeros({2, 3, 6}), 0);
+                          }),
+      refused<ValueError>("negative dropout", "dropout -0.1",
+                          [] {
+                            packed_attention(zeros({2, 3, 6}), 1, {.dropout = -0.1});
+                          }),
   };
   all.speed.push_back({.label = "8x256x(3x192), 6 heads, causal",
                        .inputs = {{.shape = {8, 256, 576}}},

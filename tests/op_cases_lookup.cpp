@@ -38,15 +38,29 @@ Cases CasesOf<ops::Embedding>::make() {
   add("gaps", {.shape = {5, 7}, .order = Order::gaps}, {.shape = {9}, .order = Order::gaps});
   add("several blocks", {.shape = {101, 257}}, {.shape = {303}});
   all.refusals = {
-      refused<ValueError>("an id too far", "id 3 is outside [0, 3)", [] { embedding(zeros({3, 2}), arange(4)); }),
-      refused<ValueError>("a negative id", "id -1", [] { embedding(zeros({3, 2}), arange(2) - 1); }),
-      refused<ValueError>("an id of an empty table", "id 0 is outside [0, 0)", [] { embedding(zeros({0, 2}), arange(1)); }),
-      refused<TypeError>("ids of fractions", "ids are float32", [] { embedding(zeros({3, 2}), zeros({4})); }),
-      refused<ShapeError>("a table of one axis", "weight must be (V, C), not (3)", [] { embedding(zeros({3}), arange(2)); }),
+      refused<ValueError>("an id too far", "id 3 is outside [0, 3)",
+                          [] {
+                            embedding(zeros({3, 2}), arange(4));
+                          }),
+      refused<ValueError>("a negative id", "id -1",
+                          [] {
+                            embedding(zeros({3, 2}), arange(2) - 1);
+                          }),
+      refused<ValueError>("an id of an empty table", "id 0 is outside [0, 0)",
+                          [] {
+                            embedding(zeros({0, 2}), arange(1));
+                          }),
+      refused<TypeError>("ids of fractions", "ids are float32",
+                         [] {
+                           embedding(zeros({3, 2}), zeros({4}));
+                         }),
+      refused<ShapeError>("a table of one axis", "weight must be (V, C), not (3)",
+                          [] { embedding(zeros({3}), arange(2)); }),
   };
-  all.speed.push_back({.label = "2048 ids of 8192x192",
-                       .inputs = {{.shape = {8192, 192}}, {.shape = {2048}, .low = 0, .high = 8192, .kind = Kind::ids}},
-                       .call = call});
+  all.speed.push_back(
+      {.label = "2048 ids of 8192x192",
+       .inputs = {{.shape = {8192, 192}}, {.shape = {2048}, .low = 0, .high = 8192, .kind = Kind::ids}},
+       .call = call});
   return all;
 }
 
@@ -57,20 +71,22 @@ Cases CasesOf<ops::Dropout>::make() {
         {.label = label,
          .inputs = {{.shape = shape, .order = order}},
          .call = [p](Tensors in) { return Tensors{dropout(std::move(in[0]), p)}; },
-         .formula = [p, order](const Arrays& in) {
-           const kernels::philox::DropRule rule = kernels::philox::drop_rule(p);
-           const Shape& sizes = in[0].shape;
-           return Arrays{generate(sizes, [&](const Index& i) {
-             std::int64_t element = 0;
-             const bool channels_last = order == Order::channels_last;
-             for (int k = 0; k < sizes.rank(); ++k) {
-               const int axis = channels_last ? std::array{0, 2, 3, 1}[static_cast<std::size_t>(k)] : k;
-               element = element * sizes[axis] + i[static_cast<std::size_t>(axis)];
-             }
-             const bool drops = rule.drops(kernels::philox::word_of(kSeed, 0, static_cast<std::uint64_t>(element)));
-             return drops ? 0 : in[0].at(i) / (1 - p);
-           })};
-         }});
+         .formula =
+             [p, order](const Arrays& in) {
+               const kernels::philox::DropRule rule = kernels::philox::drop_rule(p);
+               const Shape& sizes = in[0].shape;
+               return Arrays{generate(sizes, [&](const Index& i) {
+                 std::int64_t element = 0;
+                 const bool channels_last = order == Order::channels_last;
+                 for (int k = 0; k < sizes.rank(); ++k) {
+                   const int axis = channels_last ? std::array{0, 2, 3, 1}[static_cast<std::size_t>(k)] : k;
+                   element = element * sizes[axis] + i[static_cast<std::size_t>(axis)];
+                 }
+                 const bool drops =
+                     rule.drops(kernels::philox::word_of(kSeed, 0, static_cast<std::uint64_t>(element)));
+                 return drops ? 0 : in[0].at(i) / (1 - p);
+               })};
+             }});
   };
   add("scalar", {}, 0.5);
   add("size 1", {1}, 0.5);
@@ -89,9 +105,9 @@ Cases CasesOf<ops::Dropout>::make() {
       refused<ValueError>("no number", "probability nan", [] { dropout(zeros({3}), NAN); }),
       refused<TypeError>("integers", "takes floating tensors", [] { dropout(arange(3), 0.5); }),
   };
-  all.speed.push_back({.label = "4M",
-                       .inputs = {{.shape = {4 << 20}}},
-                       .call = [](Tensors in) { return Tensors{dropout(in[0], 0.1)}; }});
+  all.speed.push_back({.label = "4M", .inputs = {{.shape = {4 << 20}}}, .call = [](Tensors in) {
+                         return Tensors{dropout(in[0], 0.1)};
+                       }});
   return all;
 }
 

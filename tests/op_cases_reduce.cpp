@@ -81,9 +81,12 @@ Tensor call_reduce(const Tensor& x, ops::AxisMask axes, bool keep) {
 
 Tensor call_reduce(Reduce function, const Tensor& x, ops::AxisMask axes, bool keep) {
   switch (function) {
-    case Reduce::sum: return call_reduce<Reduce::sum>(x, axes, keep);
-    case Reduce::mean: return call_reduce<Reduce::mean>(x, axes, keep);
-    case Reduce::max: break;
+    case Reduce::sum:
+      return call_reduce<Reduce::sum>(x, axes, keep);
+    case Reduce::mean:
+      return call_reduce<Reduce::mean>(x, axes, keep);
+    case Reduce::max:
+      break;
   }
   return call_reduce<Reduce::max>(x, axes, keep);
 }
@@ -99,19 +102,29 @@ void add_compositions(Reduce function, std::vector<Case>& cases) {
                      .formula = [=](const Arrays& in) { return Arrays{reduce(function, in[0], axes, keep)}; },
                      .distinct = true});
   };
-  add("axes from the back", [call](Tensors in) { return Tensors{call(in[0], {-1, 0}, false)}; }, 9, false);
-  add("all axes by default", [call](Tensors in) { return Tensors{call(in[0], {}, true)}; }, 15, true);
+  add(
+      "axes from the back",
+      [call](Tensors in) {
+        return Tensors{call(in[0], {-1, 0}, false)};
+      },
+      9, false);
+  add(
+      "all axes by default", [call](Tensors in) { return Tensors{call(in[0], {}, true)}; }, 15, true);
   if (function == Reduce::max) return;
-  if (function == Reduce::mean) add("global average pooling", [](Tensors in) { return Tensors{global_avg_pool2d(in[0])}; }, 12, false);
+  if (function == Reduce::mean)
+    add(
+        "global average pooling", [](Tensors in) { return Tensors{global_avg_pool2d(in[0])}; }, 12, false);
   const Reduction reduction = function == Reduce::sum ? Reduction::sum : Reduction::mean;
   cases.push_back({.label = "squared errors",
                    .inputs = {{.shape = {5, 7}}, {.shape = {5, 7}, .order = Order::permuted}},
                    .call = [reduction](Tensors in) { return Tensors{mse_loss(in[0], in[1], reduction)}; },
-                   .formula = [function](const Arrays& in) {
-                     Array each = in[0];
-                     for (std::size_t i = 0; i < each.values.size(); ++i) each.values[i] = std::pow(each.values[i] - in[1].values[i], 2);
-                     return Arrays{reduce(function, each, 3, false)};
-                   },
+                   .formula =
+                       [function](const Arrays& in) {
+                         Array each = in[0];
+                         for (std::size_t i = 0; i < each.values.size(); ++i)
+                           each.values[i] = std::pow(each.values[i] - in[1].values[i], 2);
+                         return Arrays{reduce(function, each, 3, false)};
+                       },
                    .slack = 2,
                    .composed = true});
 }
@@ -121,27 +134,38 @@ void add_compositions(Reduce function, std::vector<Case>& cases) {
 Cases reduce_cases(const OpTable& table, Reduce function) {
   Cases all{.table = &table, .dtypes = function == Reduce::sum ? kAllTypes : kFloats};
   for (const Form& form : forms()) {
-    all.cases.push_back({.label = form.label,
-                         .inputs = {{.shape = form.shape, .order = form.order}},
-                         .call = [=](Tensors in) { return Tensors{call_reduce(function, in[0], form.axes, form.keep)}; },
-                         .formula = [=](const Arrays& in) { return Arrays{reduce(function, in[0], form.axes, form.keep)}; },
-                         .distinct = function == Reduce::max,
-                         .slack = form.slack});
+    all.cases.push_back(
+        {.label = form.label,
+         .inputs = {{.shape = form.shape, .order = form.order}},
+         .call = [=](Tensors in) { return Tensors{call_reduce(function, in[0], form.axes, form.keep)}; },
+         .formula = [=](const Arrays& in) { return Arrays{reduce(function, in[0], form.axes, form.keep)}; },
+         .distinct = function == Reduce::max,
+         .slack = form.slack});
   }
   add_compositions(function, all.cases);
   using Call = Tensor (*)(const Tensor&, Axes, bool);
   const Call call = function == Reduce::sum ? Call{sum} : function == Reduce::mean ? Call{mean} : Call{max};
   all.refusals = {
-      refused<ShapeError>("an axis too far", "axis 2", [call] { call(zeros({3, 4}), {2}, false); }),
-      refused<ShapeError>("an axis too far from the back", "axis -3", [call] { call(zeros({3, 4}), {-3}, false); }),
+      refused<ShapeError>("an axis too far", "axis 2",
+                          [call] {
+                            call(zeros({3, 4}), {2}, false);
+                          }),
+      refused<ShapeError>("an axis too far from the back", "axis -3",
+                          [call] {
+                            call(zeros({3, 4}), {-3}, false);
+                          }),
   };
   if (function != Reduce::sum) {
-    all.refusals.push_back(refused<TypeError>("integers", "int64 (3)", [call] { call(arange(3), {}, false); }));
+    all.refusals.push_back(
+        refused<TypeError>("integers", "int64 (3)", [call] { call(arange(3), {}, false); }));
   }
   for (const ops::AxisMask axes : {1u, 2u, 3u}) {
-    all.speed.push_back({.label = axes == 1 ? "columns of 4096x1024" : axes == 2 ? "rows of 4096x1024" : "all of 4096x1024",
-                         .inputs = {{.shape = {4096, 1024}}},
-                         .call = [=](Tensors in) { return Tensors{call_reduce(function, in[0], axes, false)}; }});
+    all.speed.push_back(
+        {.label = axes == 1   ? "columns of 4096x1024"
+                  : axes == 2 ? "rows of 4096x1024"
+                              : "all of 4096x1024",
+         .inputs = {{.shape = {4096, 1024}}},
+         .call = [=](Tensors in) { return Tensors{call_reduce(function, in[0], axes, false)}; }});
   }
   return all;
 }
@@ -152,26 +176,28 @@ Cases CasesOf<ops::Argmax>::make() {
     all.cases.push_back({.label = label,
                          .inputs = {std::move(input)},
                          .call = [axis](Tensors in) { return Tensors{argmax(in[0], axis)}; },
-                         .formula = [axis](const Arrays& in) {
-                           const Array& x = in[0];
-                           const auto at = static_cast<std::size_t>(axis < 0 ? axis + x.shape.rank() : axis);
-                           Shape rest;
-                           for (int a = 0; a < x.shape.rank(); ++a) {
-                             if (static_cast<std::size_t>(a) != at) rest.push_back(x.shape[a]);
-                           }
-                           return Arrays{generate(rest, [&](const Index& index) {
-                             Index from{};
-                             for (std::size_t a = 0, r = 0; a < kMaxRank; ++a) {
-                               if (a != at && r < kMaxRank) from[a] = index[r++];
-                             }
-                             Index best = from;
-                             for (; from[at] < x.shape[static_cast<int>(at)]; ++from[at]) {
-                               if (x.at(from) > x.at(best)) best = from;
-                             }
-                             return static_cast<double>(best[at]);
-                           })};
-                         },
-                         .step = 0});
+                         .formula =
+                             [axis](const Arrays& in) {
+                               const Array& x = in[0];
+                               const auto at =
+                                   static_cast<std::size_t>(axis < 0 ? axis + x.shape.rank() : axis);
+                               Shape rest;
+                               for (int a = 0; a < x.shape.rank(); ++a) {
+                                 if (static_cast<std::size_t>(a) != at) rest.push_back(x.shape[a]);
+                               }
+                               return Arrays{generate(rest, [&](const Index& index) {
+                                 Index from{};
+                                 for (std::size_t a = 0, r = 0; a < kMaxRank; ++a) {
+                                   if (a != at && r < kMaxRank) from[a] = index[r++];
+                                 }
+                                 Index best = from;
+                                 for (; from[at] < x.shape[static_cast<int>(at)]; ++from[at]) {
+                                   if (x.at(from) > x.at(best)) best = from;
+                                 }
+                                 return static_cast<double>(best[at]);
+                               })};
+                             },
+                         .has_derivative = false});
   };
   add("size 1", {.shape = {1}}, 0);
   add("empty", {.shape = {0, 3}}, 1);
@@ -185,7 +211,10 @@ Cases CasesOf<ops::Argmax>::make() {
   add("several blocks", {.shape = {211, 401}}, 1);
   all.refusals = {
       refused<TypeError>("integers", "int64 (3)", [] { argmax(arange(3)); }),
-      refused<ShapeError>("an empty axis", "is empty", [] { argmax(zeros({3, 0})); }),
+      refused<ShapeError>("an empty axis", "is empty",
+                          [] {
+                            argmax(zeros({3, 0}));
+                          }),
       refused<ShapeError>("an axis too far", "axis 1", [] { argmax(zeros({3}), 1); }),
       refused<ShapeError>("a scalar", "argmax", [] { argmax(scalar(1)); }),
   };

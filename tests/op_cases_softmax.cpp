@@ -54,13 +54,16 @@ Array cross_entropy_formula(const Arrays& in, Reduction reduction, std::int64_t 
 
 Cases softmax_cases(const OpTable& table, bool log) {
   Cases all{.table = &table};
-  const auto call = [log](const Tensor& x, int axis) { return log ? log_softmax(x, axis) : softmax(x, axis); };
+  const auto call = [log](const Tensor& x, int axis) {
+    return log ? log_softmax(x, axis) : softmax(x, axis);
+  };
   const auto add = [&](const char* label, Input input, int axis = -1) {
-    all.cases.push_back({.label = label,
-                         .inputs = {std::move(input)},
-                         .call = [=](Tensors in) { return Tensors{call(in[0], axis)}; },
-                         .formula = [=](const Arrays& in) { return Arrays{softmax_formula(in[0], axis, log)}; },
-                         .slack = 2});
+    all.cases.push_back(
+        {.label = label,
+         .inputs = {std::move(input)},
+         .call = [=](Tensors in) { return Tensors{call(in[0], axis)}; },
+         .formula = [=](const Arrays& in) { return Arrays{softmax_formula(in[0], axis, log)}; },
+         .slack = 2});
   };
   add("scalar", {.shape = {}});
   add("size 1", {.shape = {1}});
@@ -78,24 +81,30 @@ Cases softmax_cases(const OpTable& table, bool log) {
   add("several blocks", {.shape = {301, 257}, .low = -4, .high = 4});
   add("long rows", {.shape = {2, 40001}});
   if (!log) {
-    all.cases.push_back({.label = "some of a row masked",
-                         .inputs = {{.shape = {2, 3}, .values = {1, -kInfinity, 2, -kInfinity, -kInfinity, 5}}},
-                         .call = [=](Tensors in) { return Tensors{call(in[0], -1)}; },
-                         .formula = [=](const Arrays& in) { return Arrays{softmax_formula(in[0], -1, log)}; },
-                         .step = 0});
+    all.cases.push_back(
+        {.label = "some of a row masked",
+         .inputs = {{.shape = {2, 3}, .values = {1, -kInfinity, 2, -kInfinity, -kInfinity, 5}}},
+         .call = [=](Tensors in) { return Tensors{call(in[0], -1)}; },
+         .formula = [=](const Arrays& in) { return Arrays{softmax_formula(in[0], -1, log)}; },
+         .has_derivative = false});
     for (const bool causal : {true, false}) {
-      all.cases.push_back({.label = causal ? "composed causal attention" : "composed attention",
-                           .inputs = {{.shape = {2, 3, 5, 4}}, {.shape = {2, 3, 5, 4}}, {.shape = {2, 3, 5, 4}}},
-                           .call = [causal](Tensors in) {
-                             return Tensors{composed_attention(in[0], in[1], in[2], {.causal = causal})};
-                           },
-                           .formula = [causal](const Arrays& in) { return Arrays{attention_formula(in, 0.5, causal, 0)}; },
-                           .slack = 4,
-                           .composed = true});
+      all.cases.push_back(
+          {.label = causal ? "composed causal attention" : "composed attention",
+           .inputs = {{.shape = {2, 3, 5, 4}}, {.shape = {2, 3, 5, 4}}, {.shape = {2, 3, 5, 4}}},
+           .call =
+               [causal](Tensors in) {
+                 return Tensors{composed_attention(in[0], in[1], in[2], {.causal = causal})};
+               },
+           .formula = [causal](const Arrays& in) { return Arrays{attention_formula(in, 0.5, causal, 0)}; },
+           .slack = 4,
+           .composed = true});
     }
   }
   all.refusals = {
-      refused<ShapeError>("an axis too far", "axis 2", [call] { call(zeros({2, 3}), 2); }),
+      refused<ShapeError>("an axis too far", "axis 2",
+                          [call] {
+                            call(zeros({2, 3}), 2);
+                          }),
       refused<TypeError>("integers", "takes floating tensors, not int64 (3)", [call] { call(arange(3), 0); }),
       refused<Error>("an undefined tensor", "undefined", [call] { call(Tensor(), -1); }),
   };
@@ -107,13 +116,15 @@ Cases softmax_cases(const OpTable& table, bool log) {
 
 Cases CasesOf<ops::CrossEntropy>::make() {
   Cases all{.table = &op_table<ops::CrossEntropy>()};
-  const auto add = [&](const std::string& label, Input logits, Input targets, Reduction reduction = Reduction::mean,
-                       std::int64_t ignore_index = -100) {
-    all.cases.push_back({.label = label,
-                         .inputs = {std::move(logits), std::move(targets)},
-                         .call = [=](Tensors in) { return Tensors{cross_entropy(in[0], in[1], reduction, ignore_index)}; },
-                         .formula = [=](const Arrays& in) { return Arrays{cross_entropy_formula(in, reduction, ignore_index)}; },
-                         .slack = 4});
+  const auto add = [&](const std::string& label, Input logits, Input targets,
+                       Reduction reduction = Reduction::mean, std::int64_t ignore_index = -100) {
+    all.cases.push_back(
+        {.label = label,
+         .inputs = {std::move(logits), std::move(targets)},
+         .call = [=](Tensors in) { return Tensors{cross_entropy(in[0], in[1], reduction, ignore_index)}; },
+         .formula =
+             [=](const Arrays& in) { return Arrays{cross_entropy_formula(in, reduction, ignore_index)}; },
+         .slack = 4});
   };
   const auto classes = [](const Shape& shape, double n, Kind kind = Kind::ids) {
     return Input{.shape = shape, .low = 0, .high = n, .kind = kind};
@@ -130,22 +141,36 @@ Cases CasesOf<ops::CrossEntropy>::make() {
   add("three axes, each", {.shape = {2, 3, 7}}, classes({2, 3}, 7), Reduction::none);
   add("permuted", {.shape = {5, 7}, .order = Order::permuted}, classes({5}, 7));
   add("channels-last", {.shape = {2, 3, 4, 5}, .order = Order::channels_last}, classes({2, 3, 4}, 5));
-  add("gaps", {.shape = {5, 7}, .order = Order::gaps}, {.shape = {5}, .low = 0, .high = 7, .order = Order::gaps, .kind = Kind::ids});
+  add("gaps", {.shape = {5, 7}, .order = Order::gaps},
+      {.shape = {5}, .low = 0, .high = 7, .order = Order::gaps, .kind = Kind::ids});
   for (const Reduction reduction : {Reduction::mean, Reduction::sum, Reduction::none}) {
     add("ignored " + std::to_string(static_cast<int>(reduction)), {.shape = {4, 3}},
         {.shape = {4}, .kind = Kind::ids, .values = {2, -100, 0, -100}}, reduction);
   }
-  add("ignored class 1", {.shape = {4, 3}}, {.shape = {4}, .kind = Kind::ids, .values = {2, 1, 0, 1}}, Reduction::mean, 1);
+  add("ignored class 1", {.shape = {4, 3}}, {.shape = {4}, .kind = Kind::ids, .values = {2, 1, 0, 1}},
+      Reduction::mean, 1);
   add("all ignored", {.shape = {2, 3}}, {.shape = {2}, .kind = Kind::ids, .values = {-100, -100}});
-  all.cases.back().step = 0;  // the mean of nothing is NaN
+  all.cases.back().has_derivative = false;  // the mean of nothing is NaN
   add("several blocks", {.shape = {301, 257}}, classes({301}, 257));
   add("many classes", {.shape = {3, 20001}}, classes({3}, 20001));
   all.refusals = {
-      refused<ShapeError>("targets of other sizes", "logits (2, 3) need targets", [] { cross_entropy(zeros({2, 3}), arange(3)); }),
+      refused<ShapeError>("targets of other sizes", "logits (2, 3) need targets",
+                          [] {
+                            cross_entropy(zeros({2, 3}), arange(3));
+                          }),
       refused<ShapeError>("a scalar", "logits ()", [] { cross_entropy(scalar(1), arange(1)); }),
-      refused<TypeError>("targets of fractions", "targets are float32", [] { cross_entropy(zeros({2, 3}), zeros({2})); }),
-      refused<ValueError>("a class too far", "target 3 is outside [0, 3)", [] { cross_entropy(zeros({4, 3}), arange(4)); }),
-      refused<ValueError>("a negative class", "target -1", [] { cross_entropy(zeros({1, 3}), arange(1) - 1); }),
+      refused<TypeError>("targets of fractions", "targets are float32",
+                         [] {
+                           cross_entropy(zeros({2, 3}), zeros({2}));
+                         }),
+      refused<ValueError>("a class too far", "target 3 is outside [0, 3)",
+                          [] {
+                            cross_entropy(zeros({4, 3}), arange(4));
+                          }),
+      refused<ValueError>("a negative class", "target -1",
+                          [] {
+                            cross_entropy(zeros({1, 3}), arange(1) - 1);
+                          }),
   };
   all.speed.push_back({.label = "2048x8192",
                        .inputs = {{.shape = {2048, 8192}}, classes({2048}, 8192)},

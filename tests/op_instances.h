@@ -1,5 +1,6 @@
-// The instances of the operations that are templates. all_operations.h, which the build writes from the engine's headers,
-// asks for `<Template>Instances` of each, and joins them with the other operations to the list that the checks run over.
+// The instances of the operations that are templates. all_operations.h, which the build writes from the
+// engine's headers, asks for `<Template>Instances` of each, and joins them with the other operations to the
+// list that the checks run over.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,8 @@ using UnaryInstances = decltype(instances<kernels::Unary, ops::Unary>(
 using BinaryInstances = decltype(instances<kernels::Binary, ops::Binary>(
     std::make_integer_sequence<std::uint8_t, count_of<kernels::Binary>()>()));
 using ReduceOverInstances =
-    List<ops::ReduceOver<kernels::Reduce::sum>, ops::ReduceOver<kernels::Reduce::mean>, ops::ReduceOver<kernels::Reduce::max>>;
+    List<ops::ReduceOver<kernels::Reduce::sum>, ops::ReduceOver<kernels::Reduce::mean>,
+         ops::ReduceOver<kernels::Reduce::max>>;
 using SoftmaxLikeInstances = List<ops::SoftmaxLike<false>, ops::SoftmaxLike<true>>;
 
 }  // namespace reprise::op_test

@@ -21,7 +21,8 @@ Tensors passed_on(const Tensors& inputs) {
 Tensors forward(const Case& c, const Tensors& inputs, const RunOptions& options) {
   if (!options.intermediates) return call(c, inputs);
   std::optional<checkpoint::Segment> segment;
-  if (options.segment) segment.emplace("case", checkpoint::SegmentOptions{.drop = *options.segment, .spare_last = false});
+  if (options.segment)
+    segment.emplace("case", checkpoint::SegmentOptions{.drop = *options.segment, .spare_last = false});
   Tensors outputs = call(c, passed_on(inputs));
   for (Tensor& output : outputs) {
     if (output.requires_grad()) output = output * 1.0;
@@ -53,7 +54,8 @@ Tensors make_inputs(const Case& c, const Arrays& values, DType dtype, GradMask w
 
 Arrays rounded(const Case& c, const Arrays& values, DType dtype) {
   Arrays result;
-  for (std::size_t i = 0; i < values.size(); ++i) result.push_back(read(make_tensor(c.inputs[i], values[i], dtype)));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    result.push_back(read(make_tensor(c.inputs[i], values[i], dtype)));
   return result;
 }
 
@@ -86,31 +88,42 @@ RunResult run(const Case& c, const Arrays& values, const RunOptions& options) {
 
 double tolerance(DType dtype) {
   switch (dtype) {
-    case DType::float64: return 1e-12;
-    case DType::float32: return 1e-6;
-    case DType::bfloat16: return 1e-2;
-    case DType::float16: return 2e-3;
-    default: return 0;
+    case DType::float64:
+      return 1e-12;
+    case DType::float32:
+      return 1e-6;
+    case DType::bfloat16:
+      return 1e-2;
+    case DType::float16:
+      return 2e-3;
+    default:
+      return 0;
   }
 }
 
 double gradient_tolerance(DType dtype) {
   switch (dtype) {
-    case DType::float64: return 1e-10;
-    case DType::float32: return 2e-5;
-    case DType::bfloat16: return 1e-1;
-    default: return 1e-2;
+    case DType::float64:
+      return 1e-10;
+    case DType::float32:
+      return 2e-5;
+    case DType::bfloat16:
+      return 1e-1;
+    default:
+      return 1e-2;
   }
 }
 
 std::string difference(const Array& got, const Array& want, double tolerance) {
-  if (!(got.shape == want.shape)) return fmt::format("sizes {} instead of {}", to_string(got.shape), to_string(want.shape));
+  if (!(got.shape == want.shape))
+    return fmt::format("sizes {} instead of {}", to_string(got.shape), to_string(want.shape));
   for (std::int64_t i = 0; i < want.shape.numel(); ++i) {
-    const bool alike = std::abs(got[i] - want[i]) <= tolerance * (1 + std::abs(want[i])) || got[i] == want[i] ||
-                       (std::isnan(got[i]) && std::isnan(want[i]));
+    const bool alike = std::abs(got[i] - want[i]) <= tolerance * (1 + std::abs(want[i])) ||
+                       got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]));
     if (!alike) {
-      return fmt::format("element {} of {} is {} instead of {}: {:.2e} off, {:.2e} allowed", i, to_string(want.shape), got[i],
-                         want[i], std::abs(got[i] - want[i]), tolerance * (1 + std::abs(want[i])));
+      return fmt::format("element {} of {} is {} instead of {}: {:.2e} off, {:.2e} allowed", i,
+                         to_string(want.shape), got[i], want[i], std::abs(got[i] - want[i]),
+                         tolerance * (1 + std::abs(want[i])));
     }
   }
   return {};

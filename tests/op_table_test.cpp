@@ -18,10 +18,11 @@ constexpr DType kOtherTypes[] = {DType::int32, DType::int64, DType::boolean};
 
 bool takes(const Cases& operation, DType dtype) { return (operation.dtypes & bit_of(dtype)) != 0; }
 bool has_gradient(const Cases& operation, const Case& c) {
-  return operation.table->backward != nullptr && differentiable_inputs(c) != 0;
+  return operation.table->backward != nullptr && c.has_derivative && differentiable_inputs(c) != 0;
 }
 
-/// Runs `check(operation, case)` over the table: a section for each operation, all memory poisoned and guarded.
+/// Runs `check(operation, case)` over the table: a section for each operation, all memory poisoned and
+/// guarded.
 template <class Check>
 void for_each_case(Check&& check) {
   for (const Cases& operation : all_cases()) {
@@ -70,6 +71,26 @@ GradMask wanting_inputs(const Node& node) {
   return mask;
 }
 
+/// Runs the case on results of other operations that want gradients; the inputs themselves are let go.
+Tensors call_on_results(const Case& c, const Arrays& values, DType dtype, GradMask wanted) {
+  Tensors inputs = make_inputs(c, values, dtype, wanted);
+  for (Tensor& input : inputs) {
+    if (input.requires_grad()) input = input * 1.0;
+  }
+  return call(c, std::move(inputs));
+}
+
+/// True when the operation saves what a segment can drop.
+bool saves_intermediates(const Cases& operation, const Case& c, const Arrays& values, DType dtype) {
+  const Tensors outputs = call_on_results(c, values, dtype, ~GradMask{0});
+  const Node* node = newest_node(*operation.table);
+  if (node == nullptr) return false;
+  bool some = node->saves.outputs != 0;
+  for (std::uint32_t i = 0; i < node->n_inputs; ++i)
+    some |= (node->saves.inputs >> i & 1u) && node->inputs[i]->producer != nullptr;
+  return some;
+}
+
 void check_saved(const OpTable& table, const Node& node, bool holds_inputs) {
   CHECK(node.needs == wanting_inputs(node));
   CHECK(node.saves == table.saves(node.op, node.needs));
@@ -79,7 +100,8 @@ void check_saved(const OpTable& table, const Node& node, bool holds_inputs) {
   if (holds_inputs) return;
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
     INFO("input " << i << " of the node");
-    if (node.inputs[i]->producer != nullptr) CHECK((node.inputs[i]->storage != nullptr) == ((node.saves.inputs >> i & 1u) != 0));
+    if (node.inputs[i]->producer != nullptr)
+      CHECK((node.inputs[i]->storage != nullptr) == ((node.saves.inputs >> i & 1u) != 0));
   }
   for (std::uint32_t i = node.n_visible(); i < node.n_outputs; ++i) {
     INFO("auxiliary " << i << " of the node");
@@ -108,7 +130,8 @@ TEST_CASE("every operation has six cases and two refusals", "[ops]") {
     CHECK(operation.speed.size() >= 1);
     for (const Case& c : operation.cases) {
       INFO(c.label);
-      CHECK(std::count_if(operation.cases.begin(), operation.cases.end(), [&](const Case& other) { return other.label == c.label; }) == 1);
+      CHECK(std::count_if(operation.cases.begin(), operation.cases.end(),
+                          [&](const Case& other) { return other.label == c.label; }) == 1);
     }
   }
 }
@@ -116,9 +139,12 @@ TEST_CASE("every operation has six cases and two refusals", "[ops]") {
 TEST_CASE("a case runs the operation that it is for", "[ops]") {
   for_each_case([](const Cases& operation, const Case& c) {
     const checkpoint::Segment recording("case");
-    const Tensors outputs = call(c, make_inputs(c, input_values(operation, c, DType::float64), DType::float64));
+    const Tensors outputs =
+        call(c, make_inputs(c, input_values(operation, c, DType::float64), DType::float64));
     CHECK(newest_node(*operation.table) != nullptr);
-    for (const Tensor& output : outputs) CHECK((c.composed || output.value()->producer->table == operation.table));
+    if (!c.composed) CHECK(generator().next == (operation.table->random ? 1 : 0));
+    for (const Tensor& output : outputs)
+      CHECK((c.composed || output.value()->producer->table == operation.table));
   });
 }
 
@@ -129,12 +155,15 @@ TEST_CASE("values are those of the formula", "[ops]") {
       const Arrays values = input_values(operation, c, dtype);
       check_values(c, call(c, make_inputs(c, values, dtype)), values, dtype);
     }
+    if (c.composed) return;  // the other operations may not take what this one takes
     for (const DType dtype : kOtherTypes) {
       INFO(name_of(dtype));
       const Arrays values = input_values(operation, c, dtype);
       const Tensors inputs = make_inputs(c, values, dtype);
-      if (takes(operation, dtype)) check_values(c, call(c, inputs), values, dtype);
-      else CHECK_THROWS_AS(call(c, inputs), TypeError);
+      if (takes(operation, dtype))
+        check_values(c, call(c, inputs), values, dtype);
+      else
+        CHECK_THROWS_AS(call(c, inputs), TypeError);
     }
   });
 }
@@ -144,14 +173,15 @@ TEST_CASE("views share memory, other results do not", "[ops]") {
     if (c.composed) return;
     const Tensors inputs = make_inputs(c, input_values(operation, c, DType::float32), DType::float32);
     for (const Tensor& output : call(c, inputs)) {
-      if (output.numel() > 0) CHECK(output.shares_storage_with(inputs[0]) == (operation.table->view != nullptr));
+      if (output.numel() > 0)
+        CHECK(output.shares_storage_with(inputs[0]) == (operation.table->view != nullptr));
     }
   });
 }
 
 TEST_CASE("gradients in every type agree with those in float64", "[ops]") {
   for_each_case([](const Cases& operation, const Case& c) {
-    if (!has_gradient(operation, c) || c.step == 0) return;
+    if (!has_gradient(operation, c)) return;
     for (const DType dtype : kFloatingTypes) {
       INFO(name_of(dtype));
       const Arrays values = rounded(c, input_values(operation, c, dtype), dtype);
@@ -162,7 +192,37 @@ TEST_CASE("gradients in every type agree with those in float64", "[ops]") {
         REQUIRE(got.gradients[i].defined() == c.inputs[i].takes_gradient());
         if (!got.gradients[i].defined()) continue;
         CHECK(got.gradients[i].dtype() == dtype);
-        CHECK(difference(read(got.gradients[i]), read(want.gradients[i]), c.slack * gradient_tolerance(dtype)) == "");
+        const kernels::View view = view_of(*got.gradients[i].value());
+        CHECK((c.inputs[i].order == Order::channels_last ? view.is_channels_last() : view.is_contiguous()));
+        CHECK(difference(read(got.gradients[i]), read(want.gradients[i]),
+                         c.slack * gradient_tolerance(dtype)) == "");
+      }
+    }
+  });
+}
+
+TEST_CASE("both libraries behind products give the values of the formula", "[ops]") {
+  using kernels::CpuLibrary;
+  struct Choice {
+    explicit Choice(CpuLibrary library) { kernels::use_cpu_library(library); }
+    ~Choice() { kernels::use_cpu_library(CpuLibrary::automatic); }
+  };
+  for_each_case([](const Cases& operation, const Case& c) {
+    if (!operation.by_a_library) return;
+    for (const CpuLibrary library : {CpuLibrary::onednn, CpuLibrary::eigen}) {
+      INFO((library == CpuLibrary::eigen ? "Eigen" : "oneDNN"));
+      const Choice choice(library);
+      for (const DType dtype : kFloatingTypes) {
+        INFO(name_of(dtype));
+        const Arrays values = input_values(operation, c, dtype);
+        const RunResult result = run(c, values, {.dtype = dtype, .backwards = 2});
+        check_values(c, result.outputs, values, dtype);
+        const RunResult want = run(c, rounded(c, values, dtype), {.backwards = 2});
+        for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+          INFO("gradient of input " << i);
+          CHECK(difference(read(result.gradients[i]), read(want.gradients[i]),
+                           c.slack * gradient_tolerance(dtype)) == "");
+        }
       }
     }
   });
@@ -183,13 +243,9 @@ TEST_CASE("only wanted inputs get gradients, and what is saved follows", "[ops]"
         REQUIRE(part[i].defined() == ((wanted >> i & 1u) != 0));
         if (part[i].defined()) CHECK(difference(read(part[i]), read(whole[i]), 1e-12) == "");
       }
-      Tensors inputs = make_inputs(c, values, DType::float64, wanted);
-      for (Tensor& input : inputs) {
-        if (input.requires_grad()) input = input * 1.0;
-      }
-      const Tensors outputs = call(c, std::exchange(inputs, {}));
+      const Tensors outputs = call_on_results(c, values, DType::float64, wanted);
       const Node* node = newest_node(*operation.table);
-      REQUIRE((node != nullptr) == (wanted != 0));
+      if (!c.composed) REQUIRE((node != nullptr) == (wanted != 0));
       if (node != nullptr) check_saved(*operation.table, *node, c.composed);
     }
   });
@@ -234,11 +290,13 @@ TEST_CASE("gradients do not depend on the memory order of what comes in", "[ops]
 
 TEST_CASE("results are the same bits in every run and on any number of threads", "[ops]") {
   for_each_case([](const Cases& operation, const Case& c) {
-    for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    for (const DType dtype : kFloatingTypes) {
       INFO(name_of(dtype));
       const Arrays values = input_values(operation, c, dtype);
       const RunResult first = run(c, values, {.dtype = dtype});
       CHECK(difference_in_bits(first, run(c, values, {.dtype = dtype})) == "");
+      const bool by_eigen = dtype == DType::float64 || kernels::matmul_library().substr(0, 5) == "Eigen";
+      if (operation.by_a_library && by_eigen) continue;
       for (const int threads : {1, 2}) {
         INFO(threads << " threads");
         const ThreadsScope scope(threads);
@@ -250,14 +308,18 @@ TEST_CASE("results are the same bits in every run and on any number of threads",
 
 TEST_CASE("replays give the same bits", "[ops]") {
   for_each_case([](const Cases& operation, const Case& c) {
-    for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    for (const DType dtype : kFloatingTypes) {
       INFO(name_of(dtype));
       const Arrays values = input_values(operation, c, dtype);
       const RunResult kept = run(c, values, {.dtype = dtype, .intermediates = true});
+      const bool needs_replay = saves_intermediates(operation, c, values, dtype);
       for (const checkpoint::Drop drop : {checkpoint::Drop::everything, checkpoint::Drop::cheap}) {
         INFO((drop == checkpoint::Drop::cheap ? "what is cheap was dropped" : "everything was dropped"));
+        reset_tape_counters();
         const RunResult replayed = run(c, values, {.dtype = dtype, .intermediates = true, .segment = drop});
         CHECK(difference_in_bits(kept, replayed) == "");
+        if (drop == checkpoint::Drop::everything && !c.composed)
+          CHECK((tape_counters().replayed_nodes > 0) == needs_replay);
       }
     }
   });

@@ -10,7 +10,9 @@ struct Greedy {
   static constexpr std::string_view name = "greedy";
   Specs infer(SpecSpan in) const { return {in[0]}; }
   Saves saves(GradMask) const { return {}; }
-  void forward(const Exec& exec, Inputs in, Outputs out) const { kernels::copy(exec.queue(), in[0], {out[0]}); }
+  void forward(const Exec& exec, Inputs in, Outputs out) const {
+    kernels::copy(exec.queue(), in[0], {out[0]});
+  }
   void backward(const Exec&, const Saved& saved, OutGrads, GradSlots) const { (void)saved.input(0); }
   bool operator==(const Greedy&) const = default;
 };
@@ -20,7 +22,8 @@ struct Rounded {
   static constexpr std::string_view name = "rounded";
   Specs infer(SpecSpan in) const { return {in[0]}; }
   void forward(const Exec&, Inputs in, Outputs out) const {
-    for (std::int64_t i = 0; i < in[0].numel(); ++i) out[0].as<double>()[i] = std::nearbyint(in[0].as<double>()[i]);
+    for (std::int64_t i = 0; i < in[0].numel(); ++i)
+      out[0].as<double>()[i] = std::nearbyint(in[0].as<double>()[i]);
   }
   bool operator==(const Rounded&) const = default;
 };
@@ -39,7 +42,8 @@ struct Halves {
   void forward(const Exec&, Inputs in, Outputs out) const {
     const std::int64_t n = out[0].numel();
     for (std::int64_t i = 0; i < 2 * n; ++i) {
-      out[static_cast<std::size_t>(i / n)].as<double>()[i % n] = in[0].as<double>()[i] + shifts[static_cast<std::size_t>(i / n)];
+      out[static_cast<std::size_t>(i / n)].as<double>()[i % n] =
+          in[0].as<double>()[i] + shifts[static_cast<std::size_t>(i / n)];
     }
   }
   void backward(const Exec&, const Saved&, OutGrads dy, GradSlots dx) const {
@@ -83,7 +87,8 @@ TEST_CASE("an operation of a user may be random", "[operation]") {
   CHECK(generator().next == 2);
   CHECK(bits_of(y) != bits_of(z));
   sum(y).backward();
-  for (std::size_t i = 0; i < 100; ++i) CHECK(elements_of(x.grad())[i] * elements_of(x)[i] == Approx(elements_of(y)[i]));
+  for (std::size_t i = 0; i < 100; ++i)
+    CHECK(elements_of(x.grad())[i] * elements_of(x)[i] == Approx(elements_of(y)[i]));
   manual_seed(3);
   CHECK(bits_of(jitter(x)) == bits_of(y));
 }
@@ -168,8 +173,11 @@ TEST_CASE("an exception in a backward leaves no gradient half done", "[operation
   };
   const std::vector<Case> cases{
       {"operation", [](const Tensor&) { Cube::backward_fuse.left = 0; }},
-      {"hook", [](const Tensor& trunk) { trunk.on_gradient([](const Tensor&) -> Tensor { throw std::runtime_error("in a hook"); }); }},
-      {"memory", [](const Tensor&) { current_pool().fail_after(3); }},
+      {"hook",
+       [](const Tensor& trunk) {
+         trunk.on_gradient([](const Tensor&) -> Tensor { throw std::runtime_error("in a hook"); });
+       }},
+      {"memory", [](const Tensor&) { current_pool().fail_after(4); }},
   };
   for (const Case& c : cases) {
     for (const bool segments : {false, true}) {
@@ -179,7 +187,8 @@ TEST_CASE("an exception in a backward leaves no gradient half done", "[operation
       v.set_grad(ones({50}, kDouble));
       Tensor trunk, y;
       const auto forward = [&] {
-        std::unique_ptr<checkpoint::Segment> scope(segments ? new checkpoint::Segment("s", {.spare_last = false}) : nullptr);
+        std::unique_ptr<checkpoint::Segment> scope(
+            segments ? new checkpoint::Segment("s", {.spare_last = false}) : nullptr);
         trunk = exp(w);
         y = tanh(cube(trunk) * v);
         scope.reset();

@@ -56,7 +56,8 @@ class PoisonedSource final : public Source {
 class PoisonedPool {
  public:
   PoisonedPool() {
-    set_default_pool(std::make_shared<Pool>(std::make_unique<PoisonedSource>(books_), PoolOptions{.passthrough = true}));
+    set_default_pool(
+        std::make_shared<Pool>(std::make_unique<PoisonedSource>(books_), PoolOptions{.passthrough = true}));
   }
   ~PoisonedPool() { set_default_pool(before_); }
   PoisonedPool(const PoisonedPool&) = delete;

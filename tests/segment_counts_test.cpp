@@ -52,7 +52,8 @@ Cost cost_of_sequence(const Setting& setting, std::int64_t n) {
   });
 }
 
-/// P(n, s) of Revolve: extra steps for a chain of n with s slots, and the first step after the best first checkpoint.
+/// P(n, s) of Revolve: extra steps for a chain of n with s slots, and the first step after the best first
+/// checkpoint.
 class Revolve {
  public:
   Revolve(std::int64_t n, std::int64_t slots) : n_(n), steps_(at(n, slots) + 1, 0), first_(steps_.size(), 0) {
@@ -71,7 +72,8 @@ class Revolve {
   }
   std::int64_t steps(std::int64_t n, std::int64_t s) const { return steps_[at(n, s)]; }
 
-  /// The chain as nested segments: what comes before the first checkpoint is one that may use all slots, the rest has one less.
+  /// The chain as nested segments: what comes before the first checkpoint is one that may use all slots, the
+  /// rest has one less.
   void chain(Tensor& h, std::int64_t n, std::int64_t s) const {
     while (n > 1) {
       const std::int64_t j = first_[at(n, s)];
@@ -102,7 +104,8 @@ Cost cost_of_schedule(const Revolve& revolve, std::int64_t n, std::int64_t s) {
 }  // namespace
 
 TEST_CASE("recursive halving computes 2, 8, 24 values again for n = 4, 8, 16", "[segment][counts]") {
-  const std::vector<std::pair<std::int64_t, std::int64_t>> all{{2, 0}, {4, 2}, {8, 8}, {16, 24}, {32, 64}, {64, 160}};
+  const std::vector<std::pair<std::int64_t, std::int64_t>> all{{2, 0},   {4, 2},   {8, 8},
+                                                               {16, 24}, {32, 64}, {64, 160}};
   for (const auto& [n, replayed] : all) {
     CAPTURE(n);
     const Cost cost = cost_of([n = n](Tensor h) { return halves(std::move(h), n, kDropped); });
@@ -111,10 +114,12 @@ TEST_CASE("recursive halving computes 2, 8, 24 values again for n = 4, 8, 16", "
   }
 }
 
-// S(n) = n / 2 + 2 S(n / 2) is what a dropped stretch costs, S(1) = 0. Of a kept one only the first half was dropped:
-// K(n) = S(n / 2) + K(n / 2), K(1) = 0. The chain itself is kept.
-TEST_CASE("recursive halving that keeps what comes last computes 1, 5, 17 values again", "[segment][counts]") {
-  const std::vector<std::pair<std::int64_t, std::int64_t>> all{{2, 0}, {4, 1}, {8, 5}, {16, 17}, {32, 49}, {64, 129}};
+// S(n) = n / 2 + 2 S(n / 2) is what a dropped stretch costs, S(1) = 0. Of a kept one only the first half was
+// dropped: K(n) = S(n / 2) + K(n / 2), K(1) = 0. The chain itself is kept.
+TEST_CASE("recursive halving that keeps what comes last computes 1, 5, 17 values again",
+          "[segment][counts]") {
+  const std::vector<std::pair<std::int64_t, std::int64_t>> all{{2, 0},   {4, 1},   {8, 5},
+                                                               {16, 17}, {32, 49}, {64, 129}};
   for (const auto& [n, replayed] : all) {
     CAPTURE(n);
     CHECK(cost_of([n = n](Tensor h) { return halves(std::move(h), n, {}); }).replayed_nodes == replayed);
@@ -122,8 +127,10 @@ TEST_CASE("recursive halving that keeps what comes last computes 1, 5, 17 values
   }
 }
 
-// A segment of k values computes k - 1 of them again: its last is its output, and what its last node saves is the one before.
-TEST_CASE("every k-th, blocks and sqrt compute exactly their insides again, but for the last segment", "[segment][counts]") {
+// A segment of k values computes k - 1 of them again: its last is its output, and what its last node saves is
+// the one before.
+TEST_CASE("every k-th, blocks and sqrt compute exactly their insides again, but for the last segment",
+          "[segment][counts]") {
   for (const std::int64_t n : {1, 2, 3, 5, 10, 16, 17, 100}) {
     CAPTURE(n);
     CHECK(cost_of_sequence({.strategy = Strategy::none}, n).replayed_nodes == 0);
@@ -131,7 +138,8 @@ TEST_CASE("every k-th, blocks and sqrt compute exactly their insides again, but 
     for (const int k : {1, 2, 3, 7, 200}) {
       CAPTURE(k);
       const std::int64_t full_segments = (n - 1) / k;
-      CHECK(cost_of_sequence({.strategy = Strategy::every, .every = k}, n).replayed_nodes == full_segments * (k - 1));
+      CHECK(cost_of_sequence({.strategy = Strategy::every, .every = k}, n).replayed_nodes ==
+            full_segments * (k - 1));
     }
     const auto k = static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(n))));
     CHECK(cost_of_sequence({.strategy = Strategy::sqrt}, n).replayed_nodes == (n - 1) / k * (k - 1));
@@ -139,7 +147,8 @@ TEST_CASE("every k-th, blocks and sqrt compute exactly their insides again, but 
 }
 
 TEST_CASE("blocks of several operations compute again what backward reads", "[segment][counts]") {
-  // Of x -> exp (its output is saved) -> sin (its input is saved) -> times 2 (nothing is saved) only exp runs again.
+  // Of x -> exp (its output is saved) -> sin (its input is saved) -> times 2 (nothing is saved) only exp runs
+  // again.
   const auto chain = [](Tensor h) {
     for (int i = 0; i < 5; ++i) {
       const Segment segment("block", kDropped);
@@ -181,8 +190,12 @@ TEST_CASE("only what leads to a wanted gradient is computed again", "[segment][c
 TEST_CASE("segments by hand compute exactly the extra steps of Revolve", "[segment][counts]") {
   const Revolve table(100, 8);
   const std::vector<std::vector<std::int64_t>> published{
-      {5, 10, 6, 5, 4, 4, 4},          {10, 45, 20, 15, 14, 13, 10},        {16, 120, 45, 33, 27, 25, 22},
-      {32, 496, 140, 93, 75, 68, 54},  {50, 1225, 285, 180, 144, 122, 95},  {100, 4950, 845, 490, 374, 316, 245},
+      {5, 10, 6, 5, 4, 4, 4},
+      {10, 45, 20, 15, 14, 13, 10},
+      {16, 120, 45, 33, 27, 25, 22},
+      {32, 496, 140, 93, 75, 68, 54},
+      {50, 1225, 285, 180, 144, 122, 95},
+      {100, 4950, 845, 490, 374, 316, 245},
   };
   const std::vector<std::int64_t> slots{1, 2, 3, 4, 5, 8};
   for (const auto& row : published) {
@@ -191,7 +204,8 @@ TEST_CASE("segments by hand compute exactly the extra steps of Revolve", "[segme
       CHECK(table.steps(row[0], slots[i]) == row[i + 1]);
       const Cost cost = cost_of_schedule(table, row[0], slots[i]);
       CHECK(cost.replayed_nodes == row[i + 1]);
-      // The slots but that of the leaf, which is not counted; the result; a gradient; and in a replay two values in turn.
+      // The slots but that of the leaf, which is not counted; the result; a gradient; and in a replay two
+      // values in turn.
       CHECK(cost.values <= slots[i] - 1 + 1 + 1 + 2);
       if (row[0] >= 50) CHECK(cost.values == slots[i] + 3);
     }
@@ -200,7 +214,8 @@ TEST_CASE("segments by hand compute exactly the extra steps of Revolve", "[segme
 
 TEST_CASE("a chain of 1000 steps takes the extra steps of Revolve", "[segment][counts]") {
   const Revolve table(1000, 8);
-  for (const auto& [slots, steps] : std::vector<std::pair<std::int64_t, std::int64_t>>{{3, 12155}, {4, 7998}, {5, 6284}, {8, 4285}}) {
+  for (const auto& [slots, steps] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{3, 12155}, {4, 7998}, {5, 6284}, {8, 4285}}) {
     CAPTURE(slots);
     CHECK(table.steps(1000, slots) == steps);
     CHECK(cost_of_schedule(table, 1000, slots).replayed_nodes == steps);
@@ -250,6 +265,7 @@ TEST_CASE("a kept segment lets go when a large head needs the room", "[segment][
   const auto step = [](bool spare, std::int64_t head) {
     const NothingLeft check;
     Tensor x = leaf_values({1024});
+    const Tensor constant = values({1024});
     reset_tape_counters();
     const MemoryScope scope(current_pool());
     const std::int64_t base = live_bytes();
@@ -257,6 +273,7 @@ TEST_CASE("a kept segment lets go when a large head needs the room", "[segment][
     {
       const Segment segment("trunk", {.spare_last = spare});
       for (int i = 0; i < 8; ++i) h = sin(std::move(h));
+      h = std::move(h) * constant;
     }
     Tensor logits = head < 1024 ? slice(h, 0, 0, head) * 2.0 : expand(h, Shape{head / 1024, 1024}) * 2.0;
     h = Tensor();

@@ -1,4 +1,5 @@
-// What the tests of the tape and of segments share: exact comparison, the books before and after, and operations of a user.
+// What the tests of the tape and of segments share: exact comparison, the books before and after, and
+// operations of a user.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -24,16 +25,21 @@ using Doubles = std::vector<double>;
 inline constexpr TensorOptions kDouble{.dtype = DType::float64};
 
 /// A leaf of doubles that wants a gradient.
-inline Tensor leaf(const Doubles& elements, const Shape& shape) { return tensor<double>(elements, shape).set_requires_grad(true); }
+inline Tensor leaf(const Doubles& elements, const Shape& shape) {
+  return tensor<double>(elements, shape).set_requires_grad(true);
+}
 inline Tensor leaf(double value) { return scalar(value, kDouble).set_requires_grad(true); }
 
 /// 0.1, 0.2, ... wrapped into [-1, 1): all different, none special.
 inline Tensor values(const Shape& shape, double from = 0.1) {
   Doubles elements(static_cast<std::size_t>(shape.numel()));
-  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = std::remainder(from + 0.37 * static_cast<double>(i), 2.0);
+  for (std::size_t i = 0; i < elements.size(); ++i)
+    elements[i] = std::remainder(from + 0.37 * static_cast<double>(i), 2.0);
   return tensor<double>(elements, shape);
 }
-inline Tensor leaf_values(const Shape& shape, double from = 0.1) { return values(shape, from).set_requires_grad(true); }
+inline Tensor leaf_values(const Shape& shape, double from = 0.1) {
+  return values(shape, from).set_requires_grad(true);
+}
 
 inline Doubles elements_of(const Tensor& t) { return t.to_vector<double>(); }
 
@@ -130,7 +136,9 @@ struct Stamp {
     ++runs;
     for (std::int64_t i = 0; i < in[0].numel(); ++i) out[0].as<double>()[i] = in[0].as<double>()[i] + runs;
   }
-  void backward(const Exec&, const Saved&, OutGrads, GradSlots) const { throw std::logic_error("the gradient is passed on"); }
+  void backward(const Exec&, const Saved&, OutGrads, GradSlots) const {
+    throw std::logic_error("the gradient is passed on");
+  }
   bool operator==(const Stamp&) const = default;
 };
 inline Tensor stamp(const Tensor& x) { return apply(Stamp{}, x); }
@@ -143,7 +151,8 @@ struct Jitter {
   Specs infer(SpecSpan in) const { return {in[0]}; }
   Saves saves(GradMask) const { return {}; }
   static void multiply(const Exec& exec, const kernels::ConstView& x, const kernels::Target& y) {
-    const kernels::View u = exec.temporary(DType::float64, Shape(std::span(x.sizes.data(), static_cast<std::size_t>(x.rank))));
+    const kernels::View u =
+        exec.temporary(DType::float64, Shape(std::span(x.sizes.data(), static_cast<std::size_t>(x.rank))));
     kernels::fill_uniform(exec.queue(), exec.key(), 1.0, 2.0, u);
     for (std::int64_t i = 0; i < x.numel(); ++i) {
       const double product = x.as<double>()[i] * u.as<double>()[i];
@@ -151,7 +160,9 @@ struct Jitter {
       slot = y.write == kernels::Write::accumulate ? slot + product : product;
     }
   }
-  void forward(const Exec& exec, Inputs in, Outputs out) const { multiply(exec, in[0], {out[0], kernels::Write::overwrite}); }
+  void forward(const Exec& exec, Inputs in, Outputs out) const {
+    multiply(exec, in[0], {out[0], kernels::Write::overwrite});
+  }
   void backward(const Exec& exec, const Saved&, OutGrads dy, GradSlots dx) const {
     multiply(exec, exec.contiguous(dy[0]), dx[0]);
   }

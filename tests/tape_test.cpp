@@ -36,7 +36,11 @@ TEST_CASE("the same tensor may be several inputs", "[tape]") {
       {"x - x", [](const Tensor& x) { return x - x; }, 0},
       {"x / x", [](const Tensor& x) { return x / x; }, 0},
       {"(x - x) + x * x", [](const Tensor& x) { return (x - x) + x * x; }, 6},
-      {"concatenate", [](const Tensor& x) { return sum(concatenate({x, x, x}, 0), {0}, true); }, 3},
+      {"concatenate",
+       [](const Tensor& x) {
+         return sum(concatenate({x, x, x}, 0), {0}, true);
+       },
+       3},
   };
   for (const Case& c : cases) {
     CAPTURE(c.what);
@@ -112,7 +116,8 @@ TEST_CASE("a tape is played once unless it is retained", "[tape]") {
   w.clear_grad();
   y.backward();
   CHECK(elements_of(w.grad()) == once);
-  CHECK_THROWS_WITH(y.backward(), Contains("[backward]") && Contains("already played") && Contains("retain_tape"));
+  CHECK_THROWS_WITH(y.backward(),
+                    Contains("[backward]") && Contains("already played") && Contains("retain_tape"));
   CHECK_THROWS_AS((y * 2.0).backward(), TapeError);
   CHECK(elements_of(w.grad()) == once);
 }
@@ -145,7 +150,7 @@ TEST_CASE("backward takes gradients of any shape and refuses wrong ones", "[tape
   CHECK_THROWS_WITH(y.backward(values({3})), Contains("the gradient given is float64 (3)"));
   CHECK_THROWS_AS(y.backward(ones({2, 3})), ShapeError);
   CHECK_THROWS_WITH(values({1}).backward(), Contains("wants a gradient"));
-  CHECK_THROWS_AS(Tensor().backward(), Error);
+  CHECK_THROWS_WITH(Tensor().backward(), Contains("[backward] output 0 is an undefined tensor"));
   CHECK_THROWS_AS(backward(std::vector<Tensor>{y, y}, std::vector<Tensor>{values({2, 3})}), ShapeError);
   const Tensor seed = permute(values({3, 2}), {1, 0});
   y.backward(seed);
@@ -164,9 +169,7 @@ TEST_CASE("nothing is recorded where no gradient is wanted", "[tape]") {
   {
     const NoGrad no_grad;
     CHECK_FALSE(grad_enabled());
-    {
-      const NoGrad again;
-    }
+    { const NoGrad again; }
     CHECK_FALSE(grad_enabled());
     const Tensor y = exp(w);
     CHECK_FALSE(y.requires_grad());
@@ -212,7 +215,8 @@ TEST_CASE("what a hook changes in place reaches no other gradient", "[tape]") {
 }
 
 TEST_CASE("hooks are refused where they could not work", "[tape]") {
-  CHECK_THROWS_WITH(values({2}).on_gradient([](const Tensor&) { return Tensor(); }), Contains("[on_gradient]"));
+  CHECK_THROWS_WITH(values({2}).on_gradient([](const Tensor&) { return Tensor(); }),
+                    Contains("[on_gradient]"));
   Tensor w = leaf_values({2});
   const Tensor y = w * 1.0;
   y.on_gradient([](const Tensor&) { return values({3}); });
@@ -261,7 +265,8 @@ TEST_CASE("gradients of chosen inputs change no grad()", "[tape]") {
   CHECK(a.grad().shares_storage_with(before));
   CHECK(elements_of(before) == Doubles(3, 1.0));
   CHECK_FALSE(b.grad().defined());
-  CHECK_THROWS_WITH(gradients(y, std::vector<Tensor>{values({3})}), Contains("[gradients] an unnamed leaf (3) wants no gradient"));
+  CHECK_THROWS_WITH(gradients(y, std::vector<Tensor>{values({3})}),
+                    Contains("[gradients] an unnamed leaf (3) wants no gradient"));
   y.backward();
   CHECK(b.grad().defined());
 }
@@ -298,9 +303,11 @@ TEST_CASE("the anomaly mode names the operation that first made a NaN", "[tape]"
   Tensor w = leaf({1, 0}, {2});
   CHECK_FALSE(std::isfinite(elements_of(sqrt(x) * x)[1]));
   const AnomalyMode anomaly;
-  CHECK_THROWS_WITH(exp(log(x) * 2.0), Contains("[log] the first NaN is in output 0 of its forward; inputs (2)"));
+  CHECK_THROWS_WITH(exp(log(x) * 2.0),
+                    Contains("[log] the first NaN is in output 0 of its forward; inputs (2)"));
   const Tensor y = sum(sqrt(w) * tensor<double>({1, 0}, {2}));
-  CHECK_THROWS_WITH(y.backward(), Contains("[sqrt] the first NaN is in the gradient of input 0 of its backward"));
+  CHECK_THROWS_WITH(y.backward(),
+                    Contains("[sqrt] the first NaN is in the gradient of input 0 of its backward"));
   CHECK_FALSE(w.grad().defined());
   CHECK_NOTHROW(sum(sqrt(w + 1.0)).backward());
 }

@@ -66,7 +66,8 @@ TEST_CASE("host copies widen and never narrow", "[tensor]") {
   CHECK(tensor<std::int32_t>({1, -2}, {2}).to_vector<double>() == Doubles{1, -2});
   CHECK(ones({2}, {.dtype = DType::bfloat16}).to_vector<float>() == std::vector<float>{1, 1});
   CHECK(full({}, 1, {.dtype = DType::boolean}).item<std::int32_t>() == 1);
-  CHECK_THROWS_WITH(values({2}).to_vector<float>(), Contains("[to_vector] float64 does not fit into float32"));
+  CHECK_THROWS_WITH(values({2}).to_vector<float>(),
+                    Contains("[to_vector] float64 does not fit into float32"));
   CHECK_THROWS_AS(arange(2).to_vector<std::int32_t>(), TypeError);
   CHECK_THROWS_AS(arange(2).to_vector<double>(), TypeError);
   CHECK_THROWS_AS(ones({2}).to_vector<std::int64_t>(), TypeError);
@@ -75,8 +76,10 @@ TEST_CASE("host copies widen and never narrow", "[tensor]") {
   CHECK_THROWS_WITH(ones({2}).data<double>(), Contains("a float32 tensor read as float64"));
 
   const std::vector<std::int64_t> longs{1, 2};
-  CHECK_THROWS_WITH(from_host<std::int64_t>(longs, {2}, {.dtype = DType::int32}), Contains("[from_host] int64 does not fit"));
-  CHECK_THROWS_WITH(from_host<std::int64_t>(longs, {3}), Contains("[from_host] 2 elements for a tensor (3) of 3"));
+  CHECK_THROWS_WITH(from_host<std::int64_t>(longs, {2}, {.dtype = DType::int32}),
+                    Contains("[from_host] int64 does not fit"));
+  CHECK_THROWS_WITH(from_host<std::int64_t>(longs, {3}),
+                    Contains("[from_host] 2 elements for a tensor (3) of 3"));
   CHECK(from_host<std::int64_t>(longs, {2}).dtype() == DType::int64);
   const Doubles doubles{0.1, 0.2};
   CHECK(from_host<double>(doubles, {2}).dtype() == DType::float64);
@@ -101,13 +104,14 @@ TEST_CASE("views share memory and say so; copies do not", "[tensor]") {
   const NothingLeft check;
   const Tensor x = values({4, 6});
   const Doubles e = elements_of(x);
-  for (const Tensor& view : {reshape(x, {2, 12}), permute(x, {1, 0}), slice(x, 1, 1, 5, 2), x.detach(), expand(x, Shape{3, 4, 6}),
-                             split(x, 2, 0)[1]}) {
+  for (const Tensor& view : {reshape(x, {2, 12}), permute(x, {1, 0}), slice(x, 1, 1, 5, 2), x.detach(),
+                             expand(x, Shape{3, 4, 6}), split(x, 2, 0)[1]}) {
     CAPTURE(to_string(view.shape()));
     CHECK(view.shares_storage_with(x));
     CHECK(x.shares_storage_with(view));
   }
-  for (const Tensor& copy : {x.clone(), permute(x, {1, 0}).contiguous(), reshape(permute(x, {1, 0}), {24}), x + 0.0}) {
+  for (const Tensor& copy :
+       {x.clone(), permute(x, {1, 0}).contiguous(), reshape(permute(x, {1, 0}), {24}), x + 0.0}) {
     CHECK_FALSE(copy.shares_storage_with(x));
   }
   CHECK(x.contiguous().shares_storage_with(x));
@@ -142,7 +146,8 @@ TEST_CASE("tensors print their type, sizes and elements", "[tensor]") {
   CHECK(to_string(arange(12)) == "int64 (12)\n[0, 1, 2, ..., 9, 10, 11]");
   CHECK(to_string(full({2}, 1, {.dtype = DType::boolean})) == "bool (2)\n[true, true]");
   CHECK(to_string(Tensor()) == "tensor(undefined)");
-  CHECK(to_string(permute(tensor<std::int32_t>({1, 2, 3, 4, 5, 6}, {2, 3}), {1, 0})) == "int32 (3, 2)\n[[1, 4],\n [2, 5],\n [3, 6]]");
+  CHECK(to_string(permute(tensor<std::int32_t>({1, 2, 3, 4, 5, 6}, {2, 3}), {1, 0})) ==
+        "int32 (3, 2)\n[[1, 4],\n [2, 5],\n [3, 6]]");
 }
 
 TEST_CASE("tensors refuse what makes no sense, naming the operation", "[tensor]") {

@@ -2,7 +2,8 @@
 """Times training steps of Reprise beside the same models in PyTorch, on the same cores.
 
 Both run in processes of their own that take turns, round after round; each measures a model without
-checkpoints and with one per block. Ratios are Reprise over PyTorch: less is better. See README.md.
+checkpoints and with one per block, and Reprise also with "cheap" segments. Ratios are Reprise
+over PyTorch: less is better. See README.md.
 """
 
 import argparse
@@ -21,7 +22,9 @@ import table
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SETTINGS = ("none", "blocks")
+# What each setting of Reprise's segments is held against: PyTorch without checkpoints, or with one per block.
+# It has nothing like "cheap", which replays only what costs little.
+PEER_SETTING = {"none": "none", "cheap": "none", "blocks": "blocks"}
 
 # Goals are the largest ratios wanted: of the step's time, and of the peak of live bytes.
 MODELS = {
@@ -54,7 +57,8 @@ def fail(message):
 def parse_options():
     parser = argparse.ArgumentParser(description="Times Reprise beside PyTorch on the same models and cores.")
     parser.add_argument("--models", default="A,B,R", help="of A, B and R (default: all)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="cores for either (default: all)")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help="cores for either (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")
     parser.add_argument("--steps", type=int, help="steps per setting and turn (default: 20, 4 and 15)")
     parser.add_argument("--reprise", default=str(ROOT / "build/release/bin/reprise"), help="the program")
@@ -66,8 +70,8 @@ def parse_options():
     unknown = [name for name in options.models if name not in MODELS]
     if unknown:
         parser.error(f"no model '{unknown[0]}'; there are {', '.join(MODELS)}")
-    if not 1 <= options.threads <= len(os.sched_getaffinity(0)):
-        parser.error(f"--threads {options.threads}; there are {len(os.sched_getaffinity(0))} cores")
+    if not 1 <= options.threads <= cores:
+        parser.error(f"--threads {options.threads}; there are {cores} cores")
     if options.rounds < 1 or (options.steps is not None and options.steps < 1):
         parser.error("--rounds and --steps must be at least 1")
     return options
@@ -96,7 +100,8 @@ def cpu_flags():
 def peer_environment(threads):
     """What an experienced user sets: threads, an allocator that keeps its pages, OpenMP's BLAS, wide vectors."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
-    tcmalloc = first_file("/usr/lib/*/libtcmalloc.so.4", "/usr/lib/*/libtcmalloc_minimal.so.4", "/usr/lib*/libtcmalloc.so.4")
+    tcmalloc = first_file(*(f"/usr/lib{place}/lib{name}.so.4"
+                            for name in ("tcmalloc", "tcmalloc_minimal") for place in ("/*", "*")))
     if tcmalloc:
         environment["LD_PRELOAD"] = tcmalloc
         environment["TCMALLOC_RELEASE_RATE"] = "0"
@@ -129,7 +134,7 @@ def reprise_command(model, options, json_path):
     size = model["size"]
     command = [options.reprise, "compare", size["model"], "--preset", model["preset"], "--batch", str(size["batch"]),
                "--steps", str(options.steps or model["steps"]), "--threads", str(options.threads), "--clip", "0",
-               "--segments", ",".join(SETTINGS), "--json", json_path]
+               "--segments", ",".join(PEER_SETTING), "--json", json_path]
     if size["model"] == "gpt":
         for option, key in (("--layers", "layers"), ("--width", "width"), ("--heads", "heads"), ("--seq", "seq"),
                             ("--vocab", "vocabulary")):
@@ -152,58 +157,61 @@ def run_reprise(model, options):
 def measure(name, python, options):
     """All rounds of one model: medians of each round, peaks, and what ran."""
     model = MODELS[name]
-    peer_ms = {setting: [] for setting in SETTINGS}
-    reprise_ms = {setting: [] for setting in SETTINGS}
-    peer = reprise = None
+    peer_rounds, reprise_rounds = [], []
     for i in range(options.rounds):
         table.progress(f"{name}: round {i + 1} of {options.rounds}")
-        round_of_peer = run_peer(python, model, options, memory=i == 0)
-        peer = round_of_peer if i == 0 else peer
-        for setting in SETTINGS:
-            peer_ms[setting].append(statistics.median(round_of_peer["step_ms"][setting]))
-        if options.peer_only:
-            continue
-        reprise = run_reprise(model, options)
-        for setting in SETTINGS:
-            reprise_ms[setting].append(reprise["by_setting"][setting]["step_ms_median"])
+        peer_rounds.append(run_peer(python, model, options, memory=i == 0))
+        if not options.peer_only:
+            reprise_rounds.append(run_reprise(model, options))
     table.progress("")
-    return summarise(name, peer, reprise, peer_ms, reprise_ms)
+    return summarise(name, peer_rounds, reprise_rounds)
 
 
-def summarise(name, peer, reprise, peer_ms, reprise_ms):
-    model = MODELS[name]
-    result = {"model": name, "title": model["title"], "parameters": peer["parameters"], "peer_versions": peer["versions"],
-              "peer_lasting_bytes": peer["lasting_bytes"], "step_goal": model["step_goal"],
-              "peak_goal": model["peak_goal"], "settings": {}}
-    if reprise:
-        result["reprise_description"] = reprise.get("description", "")
+def summarise(name, peer_rounds, reprise_rounds):
+    model, peer = MODELS[name], peer_rounds[0]
+    result = {"model": name, "title": model["title"], "parameters": peer["parameters"],
+              "peer_versions": peer["versions"], "peer_lasting_bytes": peer["lasting_bytes"],
+              "step_goal": model["step_goal"], "peak_goal": model["peak_goal"], "settings": {}}
+    if reprise_rounds:
+        result["reprise_description"] = reprise_rounds[0]["description"]
         result["same_parameters"] = f"{peer['parameters']:,} parameters" in result["reprise_description"]
-    for setting in SETTINGS:
-        entry = {
-            "peer_step_ms": peer_ms[setting],
-            "peer_step_ms_median": statistics.median(peer_ms[setting]),
-            "peer_growth_bytes": peer["growth_bytes"][setting],
-            "peer_peak_bytes": peer["lasting_bytes"] + peer["growth_bytes"][setting],
-        }
-        if reprise:
-            ratios = [ours / theirs for ours, theirs in zip(reprise_ms[setting], peer_ms[setting])]
-            row = reprise["by_setting"][setting]
-            entry.update({
-                "reprise_step_ms": reprise_ms[setting],
-                "reprise_step_ms_median": statistics.median(reprise_ms[setting]),
-                "reprise_peak_bytes": row["peak_allocated_bytes"],
-                "reprise": row,
-                "step_ratios": ratios,
-                "step_ratio": statistics.median(ratios),
-                "peak_ratio": row["peak_allocated_bytes"] / entry["peer_peak_bytes"],
-            })
-        result["settings"][setting] = entry
+    for setting, peer_setting in PEER_SETTING.items():
+        if reprise_rounds or setting == peer_setting:
+            result["settings"][setting] = summarise_setting(setting, peer_setting, peer_rounds, reprise_rounds)
     return result
+
+
+def summarise_setting(setting, peer_setting, peer_rounds, reprise_rounds):
+    peer_ms = [statistics.median(one["step_ms"][peer_setting]) for one in peer_rounds]
+    growth = peer_rounds[0]["growth_bytes"][peer_setting]
+    entry = {
+        "peer_setting": peer_setting,
+        "peer_step_ms": peer_ms,
+        "peer_step_ms_median": statistics.median(peer_ms),
+        "peer_growth_bytes": growth,
+        "peer_peak_bytes": peer_rounds[0]["lasting_bytes"] + growth,
+    }
+    if not reprise_rounds:
+        return entry
+    rows = [one["by_setting"][setting] for one in reprise_rounds]
+    reprise_ms = [row["step_ms_median"] for row in rows]
+    ratios = [ours / theirs for ours, theirs in zip(reprise_ms, peer_ms)]
+    return {
+        **entry,
+        "reprise_step_ms": reprise_ms,
+        "reprise_step_ms_median": statistics.median(reprise_ms),
+        "reprise_peak_bytes": rows[0]["peak_allocated_bytes"],
+        "reprise": rows[0],
+        "step_ratios": ratios,
+        "step_ratio": statistics.median(ratios),
+        "peak_ratio": rows[0]["peak_allocated_bytes"] / entry["peer_peak_bytes"],
+    }
 
 
 def cpu_model():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine())
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def commit():
@@ -226,8 +234,8 @@ def setup_of(options):
         "rounds": options.rounds,
         "reprise": None if options.peer_only else
                    run_program([options.reprise, "--version"], os.environ, "reprise").strip(),
-        "peak_method": "PyTorch: tensors between steps, plus the highest sum of its CPU allocator's events over one step "
-                       "(torch.profiler); oneDNN's and BLAS's own buffers not counted. Reprise: peak_allocated_bytes.",
+        "peak_method": "PyTorch: tensors between steps, plus the highest sum of its CPU allocator's events over one "
+                       "step (torch.profiler); oneDNN's and BLAS's own buffers not counted. Reprise: peak_allocated_bytes.",
     }
 
 

@@ -66,13 +66,14 @@ def notes(setup, results):
         f"{versions['vector_instructions']}",
         f"         attention {versions['attention']}; optimiser {versions['optimiser']}",
         f"Ratio: Reprise over PyTorch. Goals of the step: {goals}" + (f"; of the peak: {peaks}." if peaks else "."),
+        "none and cheap are beside PyTorch without checkpoints, blocks beside one checkpoint per block.",
         "Peak of live bytes: PyTorch's tensors between steps and its allocator's events in a step (torch.profiler);",
         "  Reprise's peak_allocated_bytes. Both with parameters, gradients and optimiser state.",
     ]
     for result in results:
         if result.get("same_parameters") is False:
-            lines.append(f"Warning: {result['model']} has {result['parameters']:,} parameters in PyTorch, but Reprise says: "
-                         f"{result['reprise_description']}")
+            lines.append(f"Warning: {result['model']} has {result['parameters']:,} parameters in PyTorch, "
+                         f"but Reprise says: {result['reprise_description']}")
     if setup["load_before"] > 0.5:
         lines.append(f"Warning: the machine was busy before the first round (load {setup['load_before']}).")
     return lines

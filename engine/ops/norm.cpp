@@ -91,8 +91,8 @@ void batch_norm_backward(const Exec& exec, const BatchNormBackward& call, const 
     dx = {exec.temporary(x.dtype, Shape(std::span(x.sizes.data(), static_cast<std::size_t>(x.rank))), x.rank == 4), kernels::Write::overwrite};
   }
   const std::size_t bytes = kernels::batch_norm_workspace_bytes(exec.queue().device, x);
-  kernels::batch_norm_backward(exec.queue(), call.eps, call.relu, call.training, x, call.mean, call.variance, call.weight,
-                               call.bias, dy, dx, slots[1], slots[2], exec.scratch(bytes));
+  kernels::batch_norm_backward(exec.queue(), call.eps, call.relu, call.training, x, exec.contiguous(call.mean),
+                               exec.contiguous(call.variance), exec.contiguous(call.weight), exec.contiguous(call.bias), dy, dx, slots[1], slots[2], exec.scratch(bytes));
   if (!in_order) kernels::copy(exec.queue(), dx.view, slot);
 }
 
@@ -108,7 +108,8 @@ Specs LayerNorm::infer(SpecSpan in) const {
 Saves LayerNorm::saves(GradMask needs) const { return {.inputs = (needs & 3) != 0 ? 3u : 0u, .outputs = (needs & 3) != 0 ? 6u : 0u}; }
 
 void LayerNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::layer_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), in[1], in[2], as_rows(out[0]), out[1], out[2]);
+  kernels::layer_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
+                              exec.contiguous(in[2]), as_rows(out[0]), out[1], out[2]);
 }
 
 void LayerNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -120,8 +121,8 @@ void LayerNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
   const ConstView x = as_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
   const kernels::Target dx = row_major(exec, slots[0]);
-  kernels::layer_norm_backward(exec.queue(), x, saved.input(1), saved.output(1), saved.output(2), dy, as_rows(dx), slots[1],
-                               slots[2], exec.scratch(bytes));
+  kernels::layer_norm_backward(exec.queue(), x, exec.contiguous(saved.input(1)), saved.output(1), saved.output(2), dy,
+                               as_rows(dx), slots[1], slots[2], exec.scratch(bytes));
   store(exec, dx, slots[0]);
 }
 
@@ -133,15 +134,15 @@ Specs RmsNorm::infer(SpecSpan in) const {
 Saves RmsNorm::saves(GradMask) const { return {.inputs = 3, .outputs = 2}; }
 
 void RmsNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::rms_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), in[1], as_rows(out[0]), out[1]);
+  kernels::rms_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]), as_rows(out[0]), out[1]);
 }
 
 void RmsNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const ConstView x = as_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
   const kernels::Target dx = row_major(exec, slots[0]);
-  kernels::rms_norm_backward(exec.queue(), x, saved.input(1), saved.output(1), as_rows(exec.contiguous(grads[0])), as_rows(dx),
-                             slots[1], exec.scratch(bytes));
+  kernels::rms_norm_backward(exec.queue(), x, exec.contiguous(saved.input(1)), saved.output(1),
+                             as_rows(exec.contiguous(grads[0])), as_rows(dx), slots[1], exec.scratch(bytes));
   store(exec, dx, slots[0]);
 }
 
@@ -163,7 +164,7 @@ void BatchNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView x = batch_order(exec, in[0]);
   const std::size_t bytes = kernels::batch_norm_workspace_bytes(exec.queue().device, x);
   kernels::batch_norm_statistics(exec.queue(), x, out[1], out[2], exec.scratch(bytes));
-  kernels::batch_norm_apply(exec.queue(), eps, relu, x, out[1], out[2], in[1], in[2], out[0]);
+  kernels::batch_norm_apply(exec.queue(), eps, relu, x, out[1], out[2], exec.contiguous(in[1]), exec.contiguous(in[2]), out[0]);
 }
 
 void BatchNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -188,7 +189,8 @@ Specs BatchNormFixed::infer(SpecSpan in) const {
 Saves BatchNormFixed::saves(GradMask) const { return {.inputs = relu ? 31u : 27u, .outputs = 0}; }
 
 void BatchNormFixed::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::batch_norm_apply(exec.queue(), eps, relu, batch_order(exec, in[0]), in[3], in[4], in[1], in[2], out[0]);
+  kernels::batch_norm_apply(exec.queue(), eps, relu, batch_order(exec, in[0]), exec.contiguous(in[3]), exec.contiguous(in[4]),
+                            exec.contiguous(in[1]), exec.contiguous(in[2]), out[0]);
 }
 
 void BatchNormFixed::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {

@@ -87,7 +87,8 @@ void clear(const View& dweight) {
 
 }  // namespace
 
-std::optional<std::int64_t> embedding_forward(const Queue&, const ConstView& weight, const ConstView& ids, const View& y) {
+std::optional<std::int64_t> embedding_forward(const Queue&, const ConstView& weight, const ConstView& ids,
+                                              const View& y) {
   const std::int64_t rows = y.sizes[0], columns = y.sizes[1];
   const auto element_bytes = static_cast<std::int64_t>(size_of(weight.dtype));
   std::optional<std::int64_t> bad;

@@ -211,8 +211,7 @@ void combine_chunks(const RowChunks& plan, const Compute<T>* sums, std::int64_t 
 #pragma omp simd
                      for (std::int64_t i = 0; i < count; ++i) total[i] += part[i];
                    }
-                   write_piece(target.view.as<T>() + begin + first, count, target.write,
-                               [&](C* out) { std::copy_n(total, count, out); });
+                   write_row(total, target.view.as<T>() + begin + first, count, target.write);
                  });
                });
 }

@@ -60,10 +60,8 @@ void write_lines(T* to, std::int64_t stride, std::int64_t lines, std::int64_t wi
   }
   alignas(64) C values[kSlab];
   f(Lines<C>{values, width});
-  for (std::int64_t line = 0; line < lines; ++line) {
-    write_piece(to + line * stride, width, write,
-                [&](C* out) { std::copy_n(values + line * width, width, out); });
-  }
+  for (std::int64_t line = 0; line < lines; ++line)
+    write_row(values + line * width, to + line * stride, width, write);
 }
 
 /// Calls f(first, count) for columns in groups of kLanes; count is a constant for all groups but the last.

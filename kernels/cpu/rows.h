@@ -45,8 +45,26 @@ const Compute<T>* read_piece(const T* from, std::int64_t n, Compute<T>* buffer) 
   }
 }
 
-/// Has f(values) compute n elements (at most kPiece) and stores or adds them at `to`, rounded once. f may
-/// compute in the memory at `to` itself.
+/// Stores n elements (at most kPiece) at `to` or adds them, rounded once.
+template <class T>
+void write_row(const Compute<T>* values, T* to, std::int64_t n, Write write) {
+  using C = Compute<T>;
+  if (write == Write::overwrite) {
+    store_row(values, to, n);
+  } else if constexpr (kIsCompute<T>) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) to[i] += values[i];
+  } else {
+    alignas(64) C sum[kPiece];
+    load_row(to, sum, n);
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) sum[i] += values[i];
+    store_row(sum, to, n);
+  }
+}
+
+/// Has f(values) compute n elements (at most kPiece) and stores or adds them. f may compute in the memory at
+/// `to` itself.
 template <class T, class F>
 void write_piece(T* to, std::int64_t n, Write write, F&& f) {
   using C = Compute<T>;
@@ -56,14 +74,9 @@ void write_piece(T* to, std::int64_t n, Write write, F&& f) {
       return;
     }
   }
-  alignas(64) C values[kPiece] = {}, earlier[kPiece];
+  alignas(64) C values[kPiece];
   f(static_cast<C*>(values));
-  if (write == Write::accumulate) {
-    const C* const before = read_piece(to, n, earlier);
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) values[i] += before[i];
-  }
-  store_row(values, to, n);
+  write_row(values, to, n, write);
 }
 
 /// A weight or bias over the elements of a row; `absent` everywhere where the view is null.

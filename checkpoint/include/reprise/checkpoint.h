@@ -61,7 +61,7 @@ enum class Strategy : std::uint8_t {
   every,   // every k blocks are one
   sqrt,    // ceil(sqrt(n)) blocks are one (Chen et al. 2016): O(sqrt(n)) memory for one more forward
   nested,  // recursive halving: O(log n) memory for O(log n) more forwards
-  cheap,   // every block is one that drops only what is cheap to compute again
+  cheap,   // halves as well, but only what is cheap to compute again is dropped
 };
 
 struct Setting {

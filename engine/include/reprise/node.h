@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <span>
 
 #include "reprise/operation.h"
 
@@ -48,7 +47,7 @@ struct Node {
   Tape* tape = nullptr;
   Node* older = nullptr;
   Node* newer = nullptr;
-  Node* grave = nullptr;  // the next of those waiting to be destroyed
+  Node* grave = nullptr;  // the next of those waiting to be destroyed or retired
   std::uint64_t sequence = 0;
   std::shared_ptr<Region> region;
   std::size_t region_index = 0;
@@ -91,8 +90,8 @@ void for_each_saved(Node& node, F&& f) {
   }
 }
 
-/// These nodes will never run again: they forget their inputs, so that what only they referred to can go.
-void retire(std::span<Node* const> nodes) noexcept;
+/// These nodes, linked by `grave`, will never run again: they forget their inputs, so that what only they referred to can go.
+void retire(Node* first) noexcept;
 
 /// Throws TapeError naming the value when an input's memory changed since `node` read it (`saved_only`: of those saved).
 void check_versions(const Node& node, bool saved_only);

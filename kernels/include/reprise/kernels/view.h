@@ -40,24 +40,28 @@ struct Layout {
     for (int axis = 0; axis < rank; ++axis) n *= sizes[axis];
     return n;
   }
-  /// True when the elements lie row-major without gaps (axes of size 1 do not count).
+  /// True when the elements lie row-major without gaps (axes of size 1 do not count; no elements always do).
   bool is_contiguous() const {
+    bool dense = true;
     std::int64_t expected = 1;
     for (int axis = rank - 1; axis >= 0; --axis) {
-      if (sizes[axis] != 1 && strides[axis] != expected) return false;
+      if (sizes[axis] == 0) return true;
+      dense &= sizes[axis] == 1 || strides[axis] == expected;
       expected *= sizes[axis];
     }
-    return true;
+    return dense;
   }
   /// True for a rank-4 (N, C, H, W) layout whose memory order is N, H, W, C without gaps.
   bool is_channels_last() const {
     if (rank != 4) return false;
+    bool dense = true;
     std::int64_t expected = 1;
     for (int axis : {1, 3, 2, 0}) {
-      if (sizes[axis] != 1 && strides[axis] != expected) return false;
+      if (sizes[axis] == 0) return true;
+      dense &= sizes[axis] == 1 || strides[axis] == expected;
       expected *= sizes[axis];
     }
-    return true;
+    return dense;
   }
   bool same_layout(const Layout& other) const {
     if (rank != other.rank) return false;

@@ -1,0 +1,81 @@
+#include "gradient_memory.h"
+
+#include <fmt/format.h>
+
+#include "reprise/error.h"
+#include "reprise/kernels/elementwise.h"
+
+namespace reprise::detail {
+
+Tensor make_gradient(const Value& value) {
+  Spec spec = value.spec;
+  Tensor gradient = Tensor::share(make_leaf(spec));
+  gradient.value()->storage = allocate_storage(spec.device, spec.bytes(), Category::gradients);
+  return gradient;
+}
+
+bool is_dense_like(const Value& gradient, const Value& value) {
+  if (gradient.spec.dtype != value.spec.dtype || !(gradient.spec.shape == value.spec.shape)) return false;
+  const kernels::View view = view_of(gradient);
+  return value.spec.channels_last ? view.is_channels_last() : view.is_contiguous();
+}
+
+bool is_exclusive(const Value& value) {
+  return value.users.load(std::memory_order_acquire) == 1 &&
+         value.keepers.load(std::memory_order_acquire) == 1 &&
+         value.storage->refs.load(std::memory_order_acquire) == 1;
+}
+
+Tensor dense_copy(const Value& gradient, const Value& like) {
+  Tensor copy = make_gradient(like);
+  kernels::copy({}, view_of(gradient), {view_of(*copy.value()), kernels::Write::overwrite});
+  return copy;
+}
+
+void make_addable(Value*& pending, const Value& like) {
+  if (is_exclusive(*pending) && is_dense_like(*pending, like)) return;
+  Tensor copy = dense_copy(*pending, like);
+  drop_user(pending);
+  pending = copy.value();
+  add_user(pending);
+}
+
+void set_gradient(Value& value, Tensor gradient) {
+  if (value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
+  if (!gradient.defined()) return;
+  value.gradient = gradient.value();
+  add_user(value.gradient);
+}
+
+void check_gradient(const Tensor& gradient, const Value& value, const char* what) {
+  if (gradient.shape() == value.spec.shape && gradient.dtype() == value.spec.dtype) return;
+  throw ShapeError(fmt::format("[backward] {} is {} {}, but the tensor is {} {}", what,
+                               name_of(gradient.dtype()), to_string(gradient.shape()),
+                               name_of(value.spec.dtype), to_string(value.spec.shape)));
+}
+
+Tensor run_hooks(const Value& value, Tensor gradient) {
+  if (value.extras == nullptr) return gradient;
+  if (!is_exclusive(*gradient.value())) gradient = dense_copy(*gradient.value(), value);
+  for (const auto& hook : value.extras->hooks) {
+    Tensor replaced = hook(gradient);
+    if (!replaced.defined()) continue;
+    check_gradient(replaced, value, "what a hook returned");
+    gradient = std::move(replaced);
+  }
+  return gradient;
+}
+
+bool has_hooks(const Value& value) { return value.extras != nullptr && !value.extras->hooks.empty(); }
+
+void add_pending(Value*& pending, const Value& like, Tensor gradient) {
+  if (pending == nullptr) {
+    pending = gradient.value();
+    add_user(pending);
+    return;
+  }
+  make_addable(pending, like);
+  kernels::copy({}, view_of(*gradient.value()), {view_of(*pending), kernels::Write::accumulate});
+}
+
+}  // namespace reprise::detail

@@ -15,7 +15,8 @@ std::string segment_name(std::int64_t first, std::int64_t last) {
 }
 
 /// Halves [first, last) down to single blocks; each half is a segment.
-void run_halves(std::int64_t first, std::int64_t last, const SegmentOptions& options, detail::Body body, void* context) {
+void run_halves(std::int64_t first, std::int64_t last, const SegmentOptions& options, detail::Body body,
+                void* context) {
   if (last - first == 1) {
     body(context, first, last);
     return;
@@ -40,29 +41,42 @@ Setting parse_setting(std::string_view text) {
     const std::string_view digits = text.substr(kEvery.size());
     int k = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), k);
-    if (error == std::errc() && end == digits.data() + digits.size() && k >= 1) return {.strategy = Strategy::every, .every = k};
+    if (error == std::errc() && end == digits.data() + digits.size() && k >= 1)
+      return {.strategy = Strategy::every, .every = k};
   }
-  throw ValueError(fmt::format("[segments] '{}' is not a setting; give none, blocks, every:K with K >= 1, sqrt, nested or cheap", text));
+  throw ValueError(fmt::format(
+      "[segments] '{}' is not a setting; give none, blocks, every:K with K >= 1, sqrt, nested or cheap",
+      text));
 }
 
 std::string to_string(const Setting& setting) {
   switch (setting.strategy) {
-    case Strategy::none: return "none";
-    case Strategy::blocks: return "blocks";
-    case Strategy::every: return fmt::format("every:{}", setting.every);
-    case Strategy::sqrt: return "sqrt";
-    case Strategy::nested: return "nested";
-    case Strategy::cheap: return "cheap";
+    case Strategy::none:
+      return "none";
+    case Strategy::blocks:
+      return "blocks";
+    case Strategy::every:
+      return fmt::format("every:{}", setting.every);
+    case Strategy::sqrt:
+      return "sqrt";
+    case Strategy::nested:
+      return "nested";
+    case Strategy::cheap:
+      return "cheap";
   }
   return "?";
 }
 
 std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n) {
   switch (setting.strategy) {
-    case Strategy::none: return n;
-    case Strategy::every: return setting.every;
-    case Strategy::sqrt: return static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(n))));
-    default: return 1;
+    case Strategy::none:
+      return n;
+    case Strategy::every:
+      return setting.every;
+    case Strategy::sqrt:
+      return static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(n))));
+    default:
+      return 1;
   }
 }
 
@@ -73,7 +87,8 @@ void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, voi
     return;
   }
   if (setting.strategy == Strategy::nested || setting.strategy == Strategy::cheap) {
-    run_halves(0, n, {.drop = setting.strategy == Strategy::cheap ? Drop::cheap : Drop::everything}, body, context);
+    run_halves(0, n, {.drop = setting.strategy == Strategy::cheap ? Drop::cheap : Drop::everything}, body,
+               context);
     return;
   }
   const std::int64_t size = blocks_per_segment(setting, n);

@@ -42,7 +42,8 @@ kernels::ConstView Exec::laid_out_as(const kernels::ConstView& view, const kerne
 
 kernels::ConstView Exec::contiguous(const kernels::ConstView& view) const {
   if (view.data == nullptr || view.is_contiguous()) return view;
-  const kernels::View copy = temporary(view.dtype, Shape(std::span(view.sizes.data(), static_cast<std::size_t>(view.rank))));
+  const kernels::View copy =
+      temporary(view.dtype, Shape(std::span(view.sizes.data(), static_cast<std::size_t>(view.rank))));
   kernels::copy(queue(), view, {copy, kernels::Write::overwrite});
   return copy;
 }
@@ -57,7 +58,8 @@ kernels::ConstView Exec::channels_last(const kernels::ConstView& view) const {
 
 namespace {
 [[noreturn]] void throw_unsaved(const Node& node, const char* kind, std::size_t i) {
-  throw std::logic_error(fmt::format("[{}] backward reads {} {}, which saves() does not declare", node.table->name, kind, i));
+  throw std::logic_error(
+      fmt::format("[{}] backward reads {} {}, which saves() does not declare", node.table->name, kind, i));
 }
 }  // namespace
 

@@ -16,18 +16,23 @@ namespace {
 bool fits(DType from, DType to) {
   if (from == to || from == DType::boolean) return true;
   switch (to) {
-    case DType::float64: return from != DType::int64;
-    case DType::float32: return from == DType::bfloat16 || from == DType::float16;
-    case DType::int64: return from == DType::int32;
-    default: return false;
+    case DType::float64:
+      return from != DType::int64;
+    case DType::float32:
+      return from == DType::bfloat16 || from == DType::float16;
+    case DType::int64:
+      return from == DType::int32;
+    default:
+      return false;
   }
 }
 
 /// A row-major copy of the elements in the wanted type, off the tape.
 Tensor host_copy(const Tensor& tensor, DType dtype, const char* operation) {
   if (!fits(tensor.dtype(), dtype)) {
-    throw TypeError(fmt::format("[{}] {} does not fit into {}; convert the tensor with to(DType::{}) if that is meant",
-                                operation, name_of(tensor.dtype()), name_of(dtype), name_of(dtype)));
+    throw TypeError(
+        fmt::format("[{}] {} does not fit into {}; convert the tensor with to(DType::{}) if that is meant",
+                    operation, name_of(tensor.dtype()), name_of(dtype), name_of(dtype)));
   }
   if (tensor.value()->storage == nullptr) {
     throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(*tensor.value())));
@@ -42,11 +47,12 @@ Tensor host_copy(const Tensor& tensor, DType dtype, const char* operation) {
 template <class T>
 Tensor from_host(std::span<const T> elements, const Shape& shape, const TensorOptions& options) {
   if (static_cast<std::int64_t>(elements.size()) != shape.numel()) {
-    throw ShapeError(fmt::format("[from_host] {} elements for a tensor {} of {}", elements.size(), to_string(shape), shape.numel()));
+    throw ShapeError(fmt::format("[from_host] {} elements for a tensor {} of {}", elements.size(),
+                                 to_string(shape), shape.numel()));
   }
   if (!fits(dtype_of<T>(), options.dtype) && !(is_floating(dtype_of<T>()) && is_floating(options.dtype))) {
-    throw TypeError(fmt::format("[from_host] {} does not fit into {}; convert the elements first", name_of(dtype_of<T>()),
-                                name_of(options.dtype)));
+    throw TypeError(fmt::format("[from_host] {} does not fit into {}; convert the elements first",
+                                name_of(dtype_of<T>()), name_of(options.dtype)));
   }
   Tensor result = empty(shape, options);
   kernels::ConstView source;
@@ -66,7 +72,8 @@ Tensor tensor(const std::vector<T>& elements, const Shape& shape) {
 
 template <class T>
 T Tensor::item() const {
-  if (numel() != 1) throw ShapeError(fmt::format("[item] {} has {} elements, not one", reprise::to_string(shape()), numel()));
+  if (numel() != 1)
+    throw ShapeError(fmt::format("[item] {} has {} elements, not one", reprise::to_string(shape()), numel()));
   return *host_copy(*this, dtype_of<T>(), "item").template data<T>();
 }
 
@@ -113,8 +120,8 @@ Tensor arange(std::int64_t n, const TensorOptions& options) {
 
 namespace {
 
-constexpr std::int64_t kEdge = 3;       // elements shown at each end of a long axis
-constexpr std::int64_t kAllUpTo = 8;    // axes up to this size are shown whole
+constexpr std::int64_t kEdge = 3;     // elements shown at each end of a long axis
+constexpr std::int64_t kAllUpTo = 8;  // axes up to this size are shown whole
 
 std::string format_element(double value, DType dtype) {
   if (dtype == DType::boolean) return value != 0 ? "true" : "false";
@@ -122,7 +129,8 @@ std::string format_element(double value, DType dtype) {
   return fmt::format("{:.5g}", value);
 }
 
-void print_axis(std::string& out, const std::vector<double>& elements, const Tensor& tensor, int axis, std::int64_t at) {
+void print_axis(std::string& out, const std::vector<double>& elements, const Tensor& tensor, int axis,
+                std::int64_t at) {
   if (axis == tensor.rank()) {
     out += format_element(elements[static_cast<std::size_t>(at)], tensor.dtype());
     return;

@@ -5,8 +5,8 @@
 
 namespace reprise::detail {
 
-/// A record for an operation with these inputs and output specs, not yet on any tape. Moves the operation in and counts the
-/// inputs; outputs have no memory yet.
+/// A record for an operation with these inputs and output specs, not yet on any tape. Moves the operation in
+/// and counts the inputs; outputs have no memory yet.
 Node* make_node(const OpTable& table, void* op, std::span<const Tensor> inputs, const Specs& specs);
 
 /// Destroys a record that never got onto a tape.

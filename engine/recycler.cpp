@@ -20,7 +20,8 @@ struct FreeRecord {
   FreeRecord* next;
 };
 
-// Trivially destructible, so that tensors in static storage can still be freed after this thread's other objects are gone.
+// Trivially destructible, so that tensors in static storage can still be freed after this thread's other
+// objects are gone.
 struct Lists {
   std::array<FreeRecord*, kClasses> first;
   std::array<int, kClasses> count;
@@ -35,7 +36,7 @@ struct Flush {
       while (first != nullptr) {
         FreeRecord* record = first;
         first = record->next;
-        ::operator delete(record, std::align_val_t{kGranularity});
+        ::operator delete (record, std::align_val_t{kGranularity});
       }
     }
   }
@@ -44,7 +45,7 @@ struct Flush {
 void* take_fresh(std::size_t size_class) {
   static thread_local Flush flush;  // registered with the first record of this thread
   (void)flush;
-  return ::operator new((size_class + 1) * kGranularity, std::align_val_t{kGranularity});
+  return ::operator new ((size_class + 1) * kGranularity, std::align_val_t{kGranularity});
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ void* recycled_allocate(std::size_t bytes) {
     }
     return take_fresh(size_class);
   }
-  return ::operator new((size_class + 1) * kGranularity, std::align_val_t{kGranularity});
+  return ::operator new ((size_class + 1) * kGranularity, std::align_val_t{kGranularity});
 }
 
 void recycled_free(void* memory, std::size_t bytes) noexcept {
@@ -71,7 +72,7 @@ void recycled_free(void* memory, std::size_t bytes) noexcept {
     ++lists.count[size_class];
     return;
   }
-  ::operator delete(memory, std::align_val_t{kGranularity});
+  ::operator delete (memory, std::align_val_t{kGranularity});
 }
 
 }  // namespace reprise::detail

@@ -11,17 +11,17 @@ struct ForwardCall {
   std::span<Value* const> inputs;
   std::span<Value* const> outputs;
   kernels::RandomKey key;
-  Category category;        // of new output memory
-  const char* phase;        // "forward" or "replay", for errors
-  int reused_input = -1;    // input whose memory output 0 takes over, or -1
+  Category category;      // of new output memory
+  const char* phase;      // "forward" or "replay", for errors
+  int reused_input = -1;  // input whose memory output 0 takes over, or -1
 };
 
-/// Gives every output memory (or makes it a view) and fills it. Throws what the operation throws; outputs may then have
-/// memory that their owner frees with them.
+/// Gives every output memory (or makes it a view) and fills it. Throws what the operation throws; outputs may
+/// then have memory that their owner frees with them.
 void run_forward(const ForwardCall& call);
 
 /// Throws AnomalyError when a floating value holds a NaN; `what` says where.
-void check_nan(const OpTable& table, const char* phase, const char* what, std::size_t index, const Value& value,
-               std::span<Value* const> inputs);
+void check_nan(const OpTable& table, const char* phase, const char* what, std::size_t index,
+               const Value& value, std::span<Value* const> inputs);
 
 }  // namespace reprise::detail

@@ -9,13 +9,15 @@ namespace reprise {
 
 Shape::Shape(std::span<const std::int64_t> sizes) {
   if (sizes.size() > kMaxRank) {
-    throw ShapeError(fmt::format("[shape] {} axes asked for; a tensor has at most {}", sizes.size(), kMaxRank));
+    throw ShapeError(
+        fmt::format("[shape] {} axes asked for; a tensor has at most {}", sizes.size(), kMaxRank));
   }
   std::int64_t total = 1;
   bool is_empty = false;
   for (const std::int64_t size : sizes) {
     if (size < 0) throw ShapeError(fmt::format("[shape] negative size in ({})", fmt::join(sizes, ", ")));
-    if (size == 0) is_empty = true;
+    if (size == 0)
+      is_empty = true;
     else if (__builtin_mul_overflow(total, size, &total)) {
       throw ShapeError(fmt::format("[shape] ({}) has more than 2^63 - 1 elements", fmt::join(sizes, ", ")));
     }
@@ -36,8 +38,8 @@ std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join
 
 int normalise_axis(const char* operation, int axis, int rank) {
   if (axis < -rank || axis >= rank) {
-    throw ShapeError(fmt::format("[{}] axis {} of a tensor with {} axes; give {} to {}", operation, axis, rank, -rank,
-                                 rank - 1));
+    throw ShapeError(fmt::format("[{}] axis {} of a tensor with {} axes; give {} to {}", operation, axis,
+                                 rank, -rank, rank - 1));
   }
   return axis < 0 ? axis + rank : axis;
 }

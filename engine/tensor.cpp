@@ -24,8 +24,8 @@ void Tensor::throw_undefined() { throw Error("[tensor] undefined tensor: it was 
 
 void Tensor::require_type(DType wanted) const {
   if (dtype() != wanted) {
-    throw TypeError(fmt::format("[data] a {} tensor read as {}; convert it with to(DType::...)", name_of(dtype()),
-                                name_of(wanted)));
+    throw TypeError(fmt::format("[data] a {} tensor read as {}; convert it with to(DType::...)",
+                                name_of(dtype()), name_of(wanted)));
   }
 }
 
@@ -44,10 +44,12 @@ bool Tensor::shares_storage_with(const Tensor& other) const {
 Tensor& Tensor::set_requires_grad(bool wanted) {
   Value& value = checked();
   if (value.producer != nullptr && value.requires_grad != wanted) {
-    throw TapeError(fmt::format("[set_requires_grad] {} was produced by an operation; use detach() first", describe(value)));
+    throw TapeError(fmt::format("[set_requires_grad] {} was produced by an operation; use detach() first",
+                                describe(value)));
   }
   if (wanted && !is_floating(dtype())) {
-    throw TypeError(fmt::format("[set_requires_grad] a {} tensor has no gradient; convert it first", name_of(dtype())));
+    throw TypeError(
+        fmt::format("[set_requires_grad] a {} tensor has no gradient; convert it first", name_of(dtype())));
   }
   value.requires_grad = wanted;
   return *this;
@@ -57,8 +59,9 @@ Tensor Tensor::grad() const {
   const Value& value = checked();
   if (value.producer != nullptr || value.gradient == nullptr) return {};
   if (value.extras != nullptr && value.extras->gradient_incomplete) {
-    throw TapeError(fmt::format("[grad] a backward stopped midway: the gradient of {} is incomplete; call clear_grad()",
-                                describe(value)));
+    throw TapeError(
+        fmt::format("[grad] a backward stopped midway: the gradient of {} is incomplete; call clear_grad()",
+                    describe(value)));
   }
   return Tensor::share(value.gradient);
 }
@@ -81,7 +84,8 @@ void Tensor::set_grad(Tensor gradient) {
 
 void Tensor::clear_grad() {
   Value& value = checked();
-  if (value.producer == nullptr && value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
+  if (value.producer == nullptr && value.gradient != nullptr)
+    drop_user(std::exchange(value.gradient, nullptr));
   if (value.extras != nullptr) value.extras->gradient_incomplete = false;
 }
 
@@ -135,13 +139,18 @@ Tensor empty(const Shape& shape, const TensorOptions& options) {
 void detail::require_representable(const char* operation, double value, DType dtype) {
   const auto held = [&] {
     switch (dtype) {
-      case DType::boolean: return value == 0 || value == 1;
-      case DType::int32: return value >= -0x1p31 && value < 0x1p31 && value == std::trunc(value);
-      case DType::int64: return value >= -0x1p63 && value < 0x1p63 && value == std::trunc(value);
-      default: return true;
+      case DType::boolean:
+        return value == 0 || value == 1;
+      case DType::int32:
+        return value >= -0x1p31 && value < 0x1p31 && value == std::trunc(value);
+      case DType::int64:
+        return value >= -0x1p63 && value < 0x1p63 && value == std::trunc(value);
+      default:
+        return true;
     }
   };
-  if (!held()) throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
+  if (!held())
+    throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
 }
 
 Tensor full(const Shape& shape, double value, const TensorOptions& options) {
@@ -156,14 +165,16 @@ Tensor ones(const Shape& shape, const TensorOptions& options) { return full(shap
 Tensor scalar(double value, const TensorOptions& options) { return full({}, value, options); }
 
 Tensor rand(const Shape& shape, const TensorOptions& options) {
-  if (!is_floating(options.dtype)) throw TypeError(fmt::format("[rand] no uniform {} numbers", name_of(options.dtype)));
+  if (!is_floating(options.dtype))
+    throw TypeError(fmt::format("[rand] no uniform {} numbers", name_of(options.dtype)));
   Tensor result = empty(shape, options);
   kernels::fill_uniform({}, generator().take(), 0.0, 1.0, view_of(*result.value()));
   return result;
 }
 
 Tensor randn(const Shape& shape, const TensorOptions& options) {
-  if (!is_floating(options.dtype)) throw TypeError(fmt::format("[randn] no normal {} numbers", name_of(options.dtype)));
+  if (!is_floating(options.dtype))
+    throw TypeError(fmt::format("[randn] no normal {} numbers", name_of(options.dtype)));
   Tensor result = empty(shape, options);
   kernels::fill_normal({}, generator().take(), 0.0, 1.0, view_of(*result.value()));
   return result;

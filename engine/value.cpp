@@ -16,7 +16,8 @@ void output_died(Node& node) noexcept;
 
 Storage* allocate_storage(Device device, std::size_t bytes, Category category) {
   if (device.kind != DeviceKind::cpu) {
-    throw TypeError(fmt::format("[memory] this build has no device {}; use Device::cpu()", to_string(device)));
+    throw TypeError(
+        fmt::format("[memory] this build has no device {}; use Device::cpu()", to_string(device)));
   }
   Context& ctx = context();
   if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
@@ -109,12 +110,13 @@ kernels::View view_of(const Value& value) {
 
 std::string describe(const Value& value) {
   const std::string shape = to_string(value.spec.shape);
-  if (value.extras != nullptr && !value.extras->name.empty()) return fmt::format("'{}' {}", value.extras->name, shape);
+  if (value.extras != nullptr && !value.extras->name.empty())
+    return fmt::format("'{}' {}", value.extras->name, shape);
   if (value.producer == nullptr) return fmt::format("an unnamed leaf {}", shape);
   const Node& node = *value.producer;
-  const std::string result = node.n_visible() <= 1
-                                 ? fmt::format("the result of {} {}", node.table->name, shape)
-                                 : fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
+  const std::string result =
+      node.n_visible() <= 1 ? fmt::format("the result of {} {}", node.table->name, shape)
+                            : fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
   if (node.table->view == nullptr || node.n_inputs == 0) return result;
   return fmt::format("{}, a view of {}", result, describe(*node.inputs[0]));
 }

@@ -79,6 +79,22 @@ const std::vector<Pair>& pairs() {
   return all;
 }
 
+/// The mean squared error before its reduction.
+void add_squared_errors(Cases& all) {
+  all.cases.push_back({.label = "each squared error",
+                       .inputs = {{.shape = {5, 7}}, {.shape = {5, 7}, .order = Order::permuted}},
+                       .call = [](Tensors in) { return Tensors{mse_loss(in[0], in[1], Reduction::none)}; },
+                       .formula =
+                           [](const Arrays& in) {
+                             return Arrays{zip(in, [](double a, double b) { return (a - b) * (a - b); })};
+                           },
+                       .composed = true});
+  all.refusals.push_back(
+      refused<ShapeError>("squared errors of other sizes", "[mse_loss] sizes differ: (2) and (2, 1)", [] {
+        mse_loss(zeros({2}), zeros({2, 1}));
+      }));
+}
+
 }  // namespace
 
 Cases binary_cases(const OpTable& table, Binary function) {
@@ -114,6 +130,7 @@ Cases binary_cases(const OpTable& table, Binary function) {
       refused<Error>("an undefined tensor", "input 1 is an undefined tensor",
                      [rule] { rule.call(zeros({3}), Tensor()); }),
   };
+  if (function == Binary::sub) add_squared_errors(all);
   all.speed.push_back({.label = "4M",
                        .inputs = {{.shape = {4 << 20}, .low = rule.low_a, .high = rule.high_a},
                                   {.shape = {4 << 20}, .low = rule.low_b, .high = rule.high_b}},

@@ -1,6 +1,7 @@
 // What must be true of every operation, checked for every case of the table.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernel_tensor.h"

@@ -54,7 +54,8 @@ Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag) 
   block->category = category;
   block->tag = tag;
   ledger_.book(*block);
-  if (moments_ != nullptr) [[unlikely]] note_moment();
+  if (moments_ != nullptr) [[unlikely]]
+    note_moment();
   if (poisons_) unpoison(block->data, bytes);
   return block;
 }
@@ -64,7 +65,8 @@ void PoolCore::free(BlockRecord* block) noexcept {
   {
     const Guard guard(lock_);
     ledger_.unbook(*block);
-    if (moments_ != nullptr) [[unlikely]] note_moment();
+    if (moments_ != nullptr) [[unlikely]]
+      note_moment();
     if (poisons_) poison(block->data, block->allocated);
     block->live = false;
     block->requested = 0;

@@ -88,7 +88,7 @@ class PoolCore {
   mutable SpinLock lock_;
   bool passthrough_;
   bool poisons_;
-  std::int64_t until_failure_ = -1;  // allocations that still succeed; negative: all do
+  std::int64_t until_failure_ = -1;               // allocations that still succeed; negative: all do
   std::vector<MemoryMoment>* moments_ = nullptr;  // where a trace under way is written
   std::int64_t owners_ = 1;
   Pool handle_;  // what blocks point to

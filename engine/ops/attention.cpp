@@ -37,7 +37,8 @@ V heads_of(const V& packed, std::int64_t heads, std::int64_t parts, std::int64_t
   view.strides = {packed.sizes[1] * packed.sizes[2], width / heads, packed.sizes[2], 1};
   if (view.data != nullptr) {
     using Byte = std::conditional_t<std::is_same_v<V, View>, std::byte, const std::byte>;
-    view.data = static_cast<Byte*>(view.data) + which * width * static_cast<std::int64_t>(size_of(view.dtype));
+    view.data =
+        static_cast<Byte*>(view.data) + which * width * static_cast<std::int64_t>(size_of(view.dtype));
   }
   return view;
 }
@@ -53,8 +54,8 @@ Specs Attention::infer(SpecSpan in) const {
     require_floating(name, in[i]);
     require_same_dtype(name, in[0], in[i]);
     if (in[i].shape.rank() != 4 || !(in[i].shape == in[0].shape)) {
-      throw ShapeError(fmt::format("[attention] q, k and v must be (B, H, T, D) and alike: {}, {}, {}", to_string(in[0].shape),
-                                   to_string(in[1].shape), to_string(in[2].shape)));
+      throw ShapeError(fmt::format("[attention] q, k and v must be (B, H, T, D) and alike: {}, {}, {}",
+                                   to_string(in[0].shape), to_string(in[1].shape), to_string(in[2].shape)));
     }
   }
   Spec out = in[0];
@@ -66,8 +67,8 @@ Specs Attention::infer(SpecSpan in) const {
 void Attention::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView q = unit_stride(exec, in[0]);
   const std::size_t bytes = kernels::attention_workspace_bytes(exec.queue().device, params, q, false);
-  kernels::attention_forward(exec.queue(), params, exec.key(), q, unit_stride(exec, in[1]), unit_stride(exec, in[2]), out[0],
-                             out[1], exec.scratch(bytes));
+  kernels::attention_forward(exec.queue(), params, exec.key(), q, unit_stride(exec, in[1]),
+                             unit_stride(exec, in[2]), out[0], out[1], exec.scratch(bytes));
 }
 
 void Attention::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -88,8 +89,9 @@ Specs PackedAttention::infer(SpecSpan in) const {
   require_floating(name, in[0]);
   const Shape& shape = in[0].shape;
   if (shape.rank() != 3 || shape[2] % (3 * heads) != 0) {
-    throw ShapeError(fmt::format("[packed_attention] qkv must be (B, T, 3 C) with C divisible by {} heads, not {}", heads,
-                                 to_string(shape)));
+    throw ShapeError(
+        fmt::format("[packed_attention] qkv must be (B, T, 3 C) with C divisible by {} heads, not {}", heads,
+                    to_string(shape)));
   }
   Spec out = in[0];
   out.shape[2] = shape[2] / 3;
@@ -101,8 +103,9 @@ void PackedAttention::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView qkv = exec.contiguous(in[0]);
   const ConstView q = heads_of(qkv, heads, 3, 0);
   const std::size_t bytes = kernels::attention_workspace_bytes(exec.queue().device, params, q, false);
-  kernels::attention_forward(exec.queue(), params, exec.key(), q, heads_of(qkv, heads, 3, 1), heads_of(qkv, heads, 3, 2),
-                             heads_of(out[0], heads, 1, 0), out[1], exec.scratch(bytes));
+  kernels::attention_forward(exec.queue(), params, exec.key(), q, heads_of(qkv, heads, 3, 1),
+                             heads_of(qkv, heads, 3, 2), heads_of(out[0], heads, 1, 0), out[1],
+                             exec.scratch(bytes));
 }
 
 void PackedAttention::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -110,10 +113,11 @@ void PackedAttention::backward(const Exec& exec, const Saved& saved, OutGrads gr
   const ConstView q = heads_of(qkv, heads, 3, 0);
   const Target dqkv = slots[0];
   const std::size_t bytes = kernels::attention_workspace_bytes(exec.queue().device, params, q, true);
-  kernels::attention_backward(exec.queue(), params, exec.key(), q, heads_of(qkv, heads, 3, 1), heads_of(qkv, heads, 3, 2),
-                              heads_of(saved.output(0), heads, 1, 0), saved.output(1),
-                              heads_of(exec.contiguous(grads[0]), heads, 1, 0), heads_of(dqkv, heads, 0), heads_of(dqkv, heads, 1),
-                              heads_of(dqkv, heads, 2), exec.scratch(bytes));
+  kernels::attention_backward(exec.queue(), params, exec.key(), q, heads_of(qkv, heads, 3, 1),
+                              heads_of(qkv, heads, 3, 2), heads_of(saved.output(0), heads, 1, 0),
+                              saved.output(1), heads_of(exec.contiguous(grads[0]), heads, 1, 0),
+                              heads_of(dqkv, heads, 0), heads_of(dqkv, heads, 1), heads_of(dqkv, heads, 2),
+                              exec.scratch(bytes));
 }
 
 }  // namespace ops
@@ -124,7 +128,9 @@ kernels::AttentionParams params_of(const AttentionOptions& options, std::int64_t
   if (!(options.dropout >= 0 && options.dropout < 1)) {
     throw ValueError(fmt::format("[attention] dropout {}; give a probability in [0, 1)", options.dropout));
   }
-  const double scale = options.scale != 0 ? options.scale : 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(head_size, 1)));
+  const double scale = options.scale != 0
+                           ? options.scale
+                           : 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(head_size, 1)));
   return {.scale = scale, .causal = options.causal, .dropout = options.dropout};
 }
 
@@ -136,17 +142,21 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 
 Tensor packed_attention(const Tensor& qkv, std::int64_t heads, const AttentionOptions& options) {
   if (heads < 1) throw ValueError(fmt::format("[packed_attention] {} heads; give at least one", heads));
-  return apply(ops::PackedAttention{.heads = heads, .params = params_of(options, qkv.size(-1) / (3 * heads))}, qkv);
+  return apply(ops::PackedAttention{.heads = heads, .params = params_of(options, qkv.size(-1) / (3 * heads))},
+               qkv);
 }
 
-Tensor composed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+Tensor composed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const AttentionOptions& options) {
   const kernels::AttentionParams params = params_of(options, q.size(-1));
   Tensor scores = matmul(q, transpose(k, -2, -1)) * params.scale;
   if (params.causal) {
     const std::int64_t rows = scores.size(-2);
     const std::int64_t columns = scores.size(-1);
-    const Tensor visible = greater_equal(reshape(arange(rows), {rows, 1}), reshape(arange(columns), {1, columns}));
-    scores = where(visible, scores, full({}, -INFINITY, {.dtype = scores.dtype(), .device = scores.device()}));
+    const Tensor visible =
+        greater_equal(reshape(arange(rows), {rows, 1}), reshape(arange(columns), {1, columns}));
+    scores =
+        where(visible, scores, full({}, -INFINITY, {.dtype = scores.dtype(), .device = scores.device()}));
   }
   return matmul(dropout(softmax(scores), params.dropout), v);
 }

@@ -17,8 +17,9 @@ Shape broadcast_shapes(std::string_view operation, const Shape& a, const Shape& 
     const std::int64_t size_a = in_a < 0 ? 1 : a[in_a];
     const std::int64_t size_b = in_b < 0 ? 1 : b[in_b];
     if (size_a != size_b && size_a != 1 && size_b != 1) {
-      throw ShapeError(fmt::format("[{}] sizes do not broadcast: {} with {}; axis {} from the back has {} and {}", operation,
-                                   to_string(a), to_string(b), rank - axis, size_a, size_b));
+      throw ShapeError(
+          fmt::format("[{}] sizes do not broadcast: {} with {}; axis {} from the back has {} and {}",
+                      operation, to_string(a), to_string(b), rank - axis, size_a, size_b));
     }
     result.push_back(size_a == 1 ? size_b : size_a);
   }
@@ -54,20 +55,22 @@ void sum_to(const Exec& exec, const kernels::ConstView& x, const kernels::Target
     kernels::copy(exec.queue(), x, full);
     return;
   }
-  const std::size_t bytes = kernels::reduce_workspace_bytes(exec.queue().device, kernels::Reduce::sum, x, full.view);
+  const std::size_t bytes =
+      kernels::reduce_workspace_bytes(exec.queue().device, kernels::Reduce::sum, x, full.view);
   kernels::reduce(exec.queue(), kernels::Reduce::sum, x, full, exec.scratch(bytes));
 }
 
 void require_same_dtype(std::string_view operation, const Spec& a, const Spec& b) {
   if (a.dtype == b.dtype) return;
-  throw TypeError(fmt::format("[{}] dtypes differ: {} {} and {} {}; convert one with to(DType::...)", operation,
-                              name_of(a.dtype), to_string(a.shape), name_of(b.dtype), to_string(b.shape)));
+  throw TypeError(fmt::format("[{}] dtypes differ: {} {} and {} {}; convert one with to(DType::...)",
+                              operation, name_of(a.dtype), to_string(a.shape), name_of(b.dtype),
+                              to_string(b.shape)));
 }
 
 void require_floating(std::string_view operation, const Spec& x) {
   if (is_floating(x.dtype)) return;
-  throw TypeError(fmt::format("[{}] takes floating tensors, not {} {}; convert it with to(DType::float32)", operation,
-                              name_of(x.dtype), to_string(x.shape)));
+  throw TypeError(fmt::format("[{}] takes floating tensors, not {} {}; convert it with to(DType::float32)",
+                              operation, name_of(x.dtype), to_string(x.shape)));
 }
 
 }  // namespace reprise::ops

@@ -22,12 +22,12 @@ void require_images(std::string_view name, const Spec& x) {
 }
 
 /// Positions of a window of `span` elements on an axis of `size`.
-std::int64_t positions(std::string_view name, const Spec& x, std::int64_t size, std::int64_t span, std::int64_t stride,
-                       std::int64_t padding) {
+std::int64_t positions(std::string_view name, const Spec& x, std::int64_t size, std::int64_t span,
+                       std::int64_t stride, std::int64_t padding) {
   const std::int64_t room = size + 2 * padding - span;
   if (room < 0) {
-    throw ShapeError(fmt::format("[{}] a window of {} does not fit into {} with padding {} of {}; pad more", name, span, size,
-                                 padding, to_string(x.shape)));
+    throw ShapeError(fmt::format("[{}] a window of {} does not fit into {} with padding {} of {}; pad more",
+                                 name, span, size, padding, to_string(x.shape)));
   }
   return room / stride + 1;
 }
@@ -38,11 +38,15 @@ Spec pooled(std::string_view name, const Pool2dParams& params, const Spec& x) {
   out.channels_last = true;
   for (int k = 0; k < 2; ++k) {
     const auto i = static_cast<std::size_t>(k);
-    if (params.kernel[i] < 1 || params.stride[i] < 1 || params.padding[i] < 0 || 2 * params.padding[i] > params.kernel[i]) {
-      throw ValueError(fmt::format("[{}] kernel {}, stride {}, padding {}: kernel and stride start at 1, padding is at most "
-                                   "half the kernel", name, params.kernel[i], params.stride[i], params.padding[i]));
+    if (params.kernel[i] < 1 || params.stride[i] < 1 || params.padding[i] < 0 ||
+        2 * params.padding[i] > params.kernel[i]) {
+      throw ValueError(fmt::format(
+          "[{}] kernel {}, stride {}, padding {}: kernel and stride start at 1, padding is at most "
+          "half the kernel",
+          name, params.kernel[i], params.stride[i], params.padding[i]));
     }
-    out.shape[2 + k] = positions(name, x, x.shape[2 + k], params.kernel[i], params.stride[i], params.padding[i]);
+    out.shape[2 + k] =
+        positions(name, x, x.shape[2 + k], params.kernel[i], params.stride[i], params.padding[i]);
   }
   return out;
 }
@@ -67,11 +71,15 @@ Specs Conv2d::infer(SpecSpan in) const {
   const Spec& w = in[1];
   require_images(name, x);
   require_same_dtype(name, x, w);
-  if (w.shape.rank() != 4) throw ShapeError(fmt::format("[conv2d] weight must be (O, I / groups, KH, KW), not {}", to_string(w.shape)));
+  if (w.shape.rank() != 4)
+    throw ShapeError(
+        fmt::format("[conv2d] weight must be (O, I / groups, KH, KW), not {}", to_string(w.shape)));
   if (params.groups < 1 || x.shape[1] != w.shape[1] * params.groups || w.shape[0] % params.groups != 0) {
-    throw ShapeError(fmt::format("[conv2d] channels do not fit: x {}, weight {}, groups {}; x needs {} channels and the outputs "
-                                 "must divide by the groups", to_string(x.shape), to_string(w.shape), params.groups,
-                                 w.shape[1] * std::max<std::int64_t>(params.groups, 1)));
+    throw ShapeError(fmt::format(
+        "[conv2d] channels do not fit: x {}, weight {}, groups {}; x needs {} channels and the outputs "
+        "must divide by the groups",
+        to_string(x.shape), to_string(w.shape), params.groups,
+        w.shape[1] * std::max<std::int64_t>(params.groups, 1)));
   }
   if (has_bias) {
     require_same_dtype(name, x, in[2]);
@@ -85,8 +93,9 @@ Specs Conv2d::infer(SpecSpan in) const {
   for (int k = 0; k < 2; ++k) {
     const auto i = static_cast<std::size_t>(k);
     if (params.stride[i] < 1 || params.dilation[i] < 1 || params.padding[i] < 0 || w.shape[2 + k] < 1) {
-      throw ValueError(fmt::format("[conv2d] stride {}, dilation {}, padding {}, kernel {}: all but the padding start at 1",
-                                   params.stride[i], params.dilation[i], params.padding[i], w.shape[2 + k]));
+      throw ValueError(fmt::format(
+          "[conv2d] stride {}, dilation {}, padding {}, kernel {}: all but the padding start at 1",
+          params.stride[i], params.dilation[i], params.padding[i], w.shape[2 + k]));
     }
     const std::int64_t span = params.dilation[i] * (w.shape[2 + k] - 1) + 1;
     out.shape[2 + k] = positions(name, x, x.shape[2 + k], span, params.stride[i], params.padding[i]);
@@ -102,8 +111,10 @@ void Conv2d::forward(const Exec& exec, Inputs in, Outputs out) const {
   const kernels::ConstView x = exec.channels_last(in[0]);
   const kernels::ConstView w = exec.contiguous(in[1]);
   const kernels::View y = out[0];
-  const std::size_t bytes = kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::forward, params, x, w, y);
-  kernels::conv2d_forward(exec.queue(), params, x, w, has_bias ? in[2] : kernels::ConstView(), y, exec.scratch(bytes));
+  const std::size_t bytes =
+      kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::forward, params, x, w, y);
+  kernels::conv2d_forward(exec.queue(), params, x, w, has_bias ? in[2] : kernels::ConstView(), y,
+                          exec.scratch(bytes));
 }
 
 void Conv2d::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -111,16 +122,16 @@ void Conv2d::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
   if (slots.wants(0)) {
     const kernels::ConstView w = exec.contiguous(saved.input(1));
     through_channels_last(exec, slots[0], [&](const kernels::Target& dx) {
-      const std::size_t bytes =
-          kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_data, params, dx.view, w, dy, dx.write);
+      const std::size_t bytes = kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_data,
+                                                                params, dx.view, w, dy, dx.write);
       kernels::conv2d_backward_data(exec.queue(), params, dy, w, dx, exec.scratch(bytes));
     });
   }
   if (slots.wants(1)) {
     const kernels::ConstView x = exec.channels_last(saved.input(0));
     const kernels::Target dw = row_major(exec, slots[1]);
-    const std::size_t bytes =
-        kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_weight, params, x, dw.view, dy, dw.write);
+    const std::size_t bytes = kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::backward_weight,
+                                                              params, x, dw.view, dy, dw.write);
     kernels::conv2d_backward_weight(exec.queue(), params, x, dy, dw, exec.scratch(bytes));
     store(exec, dw, slots[1]);
   }
@@ -129,7 +140,8 @@ void Conv2d::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
     dbias.view.rank = 4;
     dbias.view.sizes = {1, dy.sizes[1], 1, 1};
     dbias.view.strides = {0, 1, 0, 0};
-    const std::size_t bytes = kernels::reduce_workspace_bytes(exec.queue().device, kernels::Reduce::sum, dy, dbias.view);
+    const std::size_t bytes =
+        kernels::reduce_workspace_bytes(exec.queue().device, kernels::Reduce::sum, dy, dbias.view);
     kernels::reduce(exec.queue(), kernels::Reduce::sum, dy, dbias, exec.scratch(bytes));
   }
 }
@@ -170,8 +182,12 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   return bias.defined() ? apply(op, x, weight, bias) : apply(op, x, weight);
 }
 
-Tensor max_pool2d(const Tensor& x, const Pool2dParams& params) { return apply(ops::MaxPool2d{.params = params}, x); }
-Tensor avg_pool2d(const Tensor& x, const Pool2dParams& params) { return apply(ops::AvgPool2d{.params = params}, x); }
+Tensor max_pool2d(const Tensor& x, const Pool2dParams& params) {
+  return apply(ops::MaxPool2d{.params = params}, x);
+}
+Tensor avg_pool2d(const Tensor& x, const Pool2dParams& params) {
+  return apply(ops::AvgPool2d{.params = params}, x);
+}
 Tensor global_avg_pool2d(const Tensor& x) { return mean(x, {2, 3}); }
 
 }  // namespace reprise

@@ -12,8 +12,8 @@ namespace {
 
 bool takes_integers(kernels::Unary function) {
   using enum kernels::Unary;
-  return function == neg || function == abs || function == square || function == relu || function == add_scalar ||
-         function == mul_scalar;
+  return function == neg || function == abs || function == square || function == relu ||
+         function == add_scalar || function == mul_scalar;
 }
 
 bool takes_integers(kernels::Binary function) { return function != kernels::Binary::pow; }
@@ -30,17 +30,20 @@ bool result_is_channels_last(const Shape& shape, const Spec& a, const Spec& b) {
 
 Spec infer_unary(std::string_view name, kernels::Unary function, const Spec& in) {
   if (!is_floating(in.dtype) && (in.dtype == DType::boolean || !takes_integers(function))) {
-    throw TypeError(fmt::format("[{}] does not take {} tensors; convert {} with to(DType::float32)", name, name_of(in.dtype),
-                                to_string(in.shape)));
+    throw TypeError(fmt::format("[{}] does not take {} tensors; convert {} with to(DType::float32)", name,
+                                name_of(in.dtype), to_string(in.shape)));
   }
   return in;
 }
 
 Saves saves_unary(kernels::Unary function) {
   switch (kernels::derivative_reads(function)) {
-    case kernels::Reads::input: return {.inputs = 1, .outputs = 0};
-    case kernels::Reads::output: return {.inputs = 0, .outputs = 1};
-    case kernels::Reads::nothing: break;
+    case kernels::Reads::input:
+      return {.inputs = 1, .outputs = 0};
+    case kernels::Reads::output:
+      return {.inputs = 0, .outputs = 1};
+    case kernels::Reads::nothing:
+      break;
   }
   return {};
 }
@@ -49,11 +52,12 @@ void unary_forward(kernels::Unary function, double alpha, const Exec& exec, Inpu
   kernels::unary_forward(exec.queue(), function, alpha, in[0], out[0]);
 }
 
-void unary_backward(kernels::Unary function, double alpha, const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx) {
+void unary_backward(kernels::Unary function, double alpha, const Exec& exec, const Saved& saved, OutGrads dy,
+                    GradSlots dx) {
   const kernels::Reads reads = kernels::derivative_reads(function);
-  kernels::unary_backward(exec.queue(), function, alpha,
-                          reads == kernels::Reads::input ? saved.input(0) : kernels::ConstView(),
-                          reads == kernels::Reads::output ? saved.output(0) : kernels::ConstView(), dy[0], dx[0]);
+  kernels::unary_backward(
+      exec.queue(), function, alpha, reads == kernels::Reads::input ? saved.input(0) : kernels::ConstView(),
+      reads == kernels::Reads::output ? saved.output(0) : kernels::ConstView(), dy[0], dx[0]);
 }
 
 Spec infer_binary(std::string_view name, kernels::Binary function, SpecSpan in) {
@@ -73,10 +77,14 @@ Saves saves_binary(kernels::Binary function, GradMask needs) {
   using enum kernels::Binary;
   switch (function) {
     case add:
-    case sub: return {};
-    case mul: return {.inputs = ((needs & 1) != 0 ? 2u : 0u) | ((needs & 2) != 0 ? 1u : 0u), .outputs = 0};
-    case div: return {.inputs = (needs & 2) != 0 ? 3u : 2u, .outputs = 0};
-    default: return {.inputs = 3, .outputs = 0};
+    case sub:
+      return {};
+    case mul:
+      return {.inputs = ((needs & 1) != 0 ? 2u : 0u) | ((needs & 2) != 0 ? 1u : 0u), .outputs = 0};
+    case div:
+      return {.inputs = (needs & 2) != 0 ? 3u : 2u, .outputs = 0};
+    default:
+      return {.inputs = 3, .outputs = 0};
   }
 }
 
@@ -95,12 +103,14 @@ kernels::Target full_size(const Exec& exec, const kernels::Target& slot, const k
     same = slot.view.sizes[axis] == dy.sizes[axis];
   }
   if (same) return slot;
-  return {exec.temporary(dy.dtype, Shape(std::span(dy.sizes.data(), static_cast<std::size_t>(dy.rank)))), kernels::Write::overwrite};
+  return {exec.temporary(dy.dtype, Shape(std::span(dy.sizes.data(), static_cast<std::size_t>(dy.rank)))),
+          kernels::Write::overwrite};
 }
 
 }  // namespace
 
-void binary_backward(kernels::Binary function, const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) {
+void binary_backward(kernels::Binary function, const Exec& exec, const Saved& saved, OutGrads grads,
+                     GradSlots slots) {
   const kernels::ConstView dy = grads[0];
   if (function == kernels::Binary::add && !(saved.input_spec(0).shape == saved.input_spec(1).shape)) {
     for (std::size_t i = 0; i < 2; ++i) {
@@ -136,8 +146,8 @@ void Compare::forward(const Exec& exec, Inputs in, Outputs out) const {
 
 Specs Where::infer(SpecSpan in) const {
   if (in[0].dtype != DType::boolean) {
-    throw TypeError(fmt::format("[where] the condition is {} {}; compare it first: it must be bool", name_of(in[0].dtype),
-                                to_string(in[0].shape)));
+    throw TypeError(fmt::format("[where] the condition is {} {}; compare it first: it must be bool",
+                                name_of(in[0].dtype), to_string(in[0].shape)));
   }
   require_same_dtype(name, in[1], in[2]);
   Spec out = in[1];
@@ -160,7 +170,8 @@ void Where::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradS
   for (std::size_t i : {1u, 2u}) {
     if (!slots.wants(i)) continue;
     const kernels::Target full = full_size(exec, slots[i], dy);
-    kernels::where(exec.queue(), condition, i == 1 ? dy : kernels::ConstView(), i == 2 ? dy : kernels::ConstView(), full);
+    kernels::where(exec.queue(), condition, i == 1 ? dy : kernels::ConstView(),
+                   i == 2 ? dy : kernels::ConstView(), full);
     if (full.view.data != slots[i].view.data) sum_to(exec, full.view, slots[i]);
   }
 }
@@ -182,7 +193,8 @@ void Cast::backward(const Exec& exec, const Saved&, OutGrads dy, GradSlots dx) c
 Specs Clone::infer(SpecSpan in) const {
   Spec out = in[0];
   if (channels_last && out.shape.rank() != 4) {
-    throw ShapeError(fmt::format("[clone] channels-last order needs 4 axes (N, C, H, W), not {}", to_string(out.shape)));
+    throw ShapeError(
+        fmt::format("[clone] channels-last order needs 4 axes (N, C, H, W), not {}", to_string(out.shape)));
   }
   out.channels_last = channels_last;
   return {out};
@@ -207,14 +219,16 @@ template <kernels::Binary F>
 Tensor binary(Tensor a, Tensor b) {
   return apply(ops::Binary<F>{}, std::move(a), std::move(b));
 }
-/// A function with a scalar that x's type must be able to hold: integers are never computed in fractions, nor cut off.
+/// A function with a scalar that x's type must be able to hold: integers are never computed in fractions, nor
+/// cut off.
 template <kernels::Unary F>
 Tensor with_scalar(std::string_view name, Tensor x, double alpha) {
   const DType dtype = x.dtype();
   const double bound = dtype == DType::int32 ? 0x1p31 : 0x1p63;
   if (!is_floating(dtype) && !(alpha == std::trunc(alpha) && alpha >= -bound && alpha < bound)) {
-    throw TypeError(fmt::format("[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)", name,
-                                alpha, name_of(dtype), to_string(x.shape())));
+    throw TypeError(fmt::format(
+        "[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)", name,
+        alpha, name_of(dtype), to_string(x.shape())));
   }
   return unary<F>(std::move(x), alpha);
 }
@@ -254,12 +268,22 @@ Tensor operator-(Tensor a, Tensor b) { return sub(std::move(a), std::move(b)); }
 Tensor operator*(Tensor a, Tensor b) { return mul(std::move(a), std::move(b)); }
 Tensor operator/(Tensor a, Tensor b) { return div(std::move(a), std::move(b)); }
 Tensor operator-(Tensor x) { return neg(std::move(x)); }
-Tensor operator+(Tensor x, double alpha) { return with_scalar<kernels::Unary::add_scalar>("add", std::move(x), alpha); }
-Tensor operator-(Tensor x, double alpha) { return with_scalar<kernels::Unary::add_scalar>("sub", std::move(x), -alpha); }
-Tensor operator*(Tensor x, double alpha) { return with_scalar<kernels::Unary::mul_scalar>("mul", std::move(x), alpha); }
-Tensor operator/(Tensor x, double alpha) { return with_scalar<kernels::Unary::mul_scalar>("div", std::move(x), 1.0 / alpha); }
+Tensor operator+(Tensor x, double alpha) {
+  return with_scalar<kernels::Unary::add_scalar>("add", std::move(x), alpha);
+}
+Tensor operator-(Tensor x, double alpha) {
+  return with_scalar<kernels::Unary::add_scalar>("sub", std::move(x), -alpha);
+}
+Tensor operator*(Tensor x, double alpha) {
+  return with_scalar<kernels::Unary::mul_scalar>("mul", std::move(x), alpha);
+}
+Tensor operator/(Tensor x, double alpha) {
+  return with_scalar<kernels::Unary::mul_scalar>("div", std::move(x), 1.0 / alpha);
+}
 Tensor operator+(double alpha, Tensor x) { return std::move(x) + alpha; }
-Tensor operator-(double alpha, Tensor x) { return with_scalar<kernels::Unary::add_scalar>("sub", neg(std::move(x)), alpha); }
+Tensor operator-(double alpha, Tensor x) {
+  return with_scalar<kernels::Unary::add_scalar>("sub", neg(std::move(x)), alpha);
+}
 Tensor operator*(double alpha, Tensor x) { return std::move(x) * alpha; }
 Tensor operator/(double alpha, Tensor x) { return reciprocal(std::move(x)) * alpha; }
 
@@ -268,9 +292,13 @@ Tensor not_equal(const Tensor& a, const Tensor& b) { return comparison(kernels::
 Tensor less(const Tensor& a, const Tensor& b) { return comparison(kernels::Compare::less, a, b); }
 Tensor less_equal(const Tensor& a, const Tensor& b) { return comparison(kernels::Compare::less_equal, a, b); }
 Tensor greater(const Tensor& a, const Tensor& b) { return comparison(kernels::Compare::greater, a, b); }
-Tensor greater_equal(const Tensor& a, const Tensor& b) { return comparison(kernels::Compare::greater_equal, a, b); }
+Tensor greater_equal(const Tensor& a, const Tensor& b) {
+  return comparison(kernels::Compare::greater_equal, a, b);
+}
 
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) { return apply(ops::Where{}, condition, a, b); }
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  return apply(ops::Where{}, condition, a, b);
+}
 
 Tensor cast(const Tensor& x, DType dtype) {
   return x.dtype() == dtype ? x : apply(ops::Cast{.dtype = dtype}, x);

@@ -31,7 +31,8 @@ kernels::ConstView as_list(kernels::ConstView view) {
 
 Specs Embedding::infer(SpecSpan in) const {
   require_floating(name, in[0]);
-  if (in[0].shape.rank() != 2) throw ShapeError(fmt::format("[embedding] weight must be (V, C), not {}", to_string(in[0].shape)));
+  if (in[0].shape.rank() != 2)
+    throw ShapeError(fmt::format("[embedding] weight must be (V, C), not {}", to_string(in[0].shape)));
   if (in[1].dtype != DType::int32 && in[1].dtype != DType::int64) {
     throw TypeError(fmt::format("[embedding] ids are {}; give int32 or int64", name_of(in[1].dtype)));
   }
@@ -42,7 +43,8 @@ Specs Embedding::infer(SpecSpan in) const {
 
 void Embedding::forward(const Exec& exec, Inputs in, Outputs out) const {
   const kernels::ConstView ids = as_list(exec.contiguous(in[1]));
-  const auto bad = kernels::embedding_forward(exec.queue(), exec.contiguous(in[0]), ids, as_rows(out[0], ids.sizes[0]));
+  const auto bad =
+      kernels::embedding_forward(exec.queue(), exec.contiguous(in[0]), ids, as_rows(out[0], ids.sizes[0]));
   if (bad) {
     throw ValueError(fmt::format("[embedding] id {} is outside [0, {})", *bad, in.spec(0).shape[0]));
   }

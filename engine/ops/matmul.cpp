@@ -41,7 +41,8 @@ V as_rows(V view) {
 ConstView with_batch_of(const ConstView& view, const kernels::Layout& like) {
   kernels::Layout wanted = like;
   for (int k = 1; k <= 2; ++k) {
-    wanted.sizes[static_cast<std::size_t>(wanted.rank - k)] = view.sizes[static_cast<std::size_t>(view.rank - k)];
+    wanted.sizes[static_cast<std::size_t>(wanted.rank - k)] =
+        view.sizes[static_cast<std::size_t>(view.rank - k)];
   }
   return broadcast_to(view, wanted);
 }
@@ -54,7 +55,8 @@ void product(const Exec& exec, const ConstView& a, const ConstView& b, const Tar
 bool has_batch(const kernels::Layout& view, const kernels::Layout& like) {
   if (view.rank != like.rank) return false;
   for (int axis = 0; axis < view.rank - 2; ++axis) {
-    if (view.sizes[static_cast<std::size_t>(axis)] != like.sizes[static_cast<std::size_t>(axis)]) return false;
+    if (view.sizes[static_cast<std::size_t>(axis)] != like.sizes[static_cast<std::size_t>(axis)])
+      return false;
   }
   return true;
 }
@@ -67,7 +69,8 @@ void product_summed(const Exec& exec, const ConstView& a, const ConstView& b, co
     return;
   }
   Shape full;
-  for (int axis = 0; axis < batch.rank - 2; ++axis) full.push_back(batch.sizes[static_cast<std::size_t>(axis)]);
+  for (int axis = 0; axis < batch.rank - 2; ++axis)
+    full.push_back(batch.sizes[static_cast<std::size_t>(axis)]);
   full.push_back(a.sizes[static_cast<std::size_t>(a.rank - 2)]);
   full.push_back(b.sizes[static_cast<std::size_t>(b.rank - 1)]);
   const View whole = exec.temporary(target.view.dtype, full);
@@ -121,11 +124,14 @@ void Matmul::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
       product(exec, rows, transposed(saved.input(1)), {as_rows(da.view), da.write});
       store(exec, da, slots[0]);
     }
-    if (const Target db = slots[1]) product(exec, transposed(as_rows(exec.contiguous(saved.input(0)))), rows, db);
+    if (const Target db = slots[1])
+      product(exec, transposed(as_rows(exec.contiguous(saved.input(0)))), rows, db);
     return;
   }
-  if (const Target da = slots[0]) product_summed(exec, dy, transposed(with_batch_of(saved.input(1), dy)), da, dy);
-  if (const Target db = slots[1]) product_summed(exec, transposed(with_batch_of(saved.input(0), dy)), dy, db, dy);
+  if (const Target da = slots[0])
+    product_summed(exec, dy, transposed(with_batch_of(saved.input(1), dy)), da, dy);
+  if (const Target db = slots[1])
+    product_summed(exec, transposed(with_batch_of(saved.input(0), dy)), dy, db, dy);
 }
 
 Specs Linear::infer(SpecSpan in) const {
@@ -135,14 +141,15 @@ Specs Linear::infer(SpecSpan in) const {
   require_same_dtype(name, x, w);
   const int in_axis = layout == WeightLayout::out_in ? 1 : 0;
   if (w.shape.rank() != 2 || x.shape.rank() < 1 || x.shape[x.shape.rank() - 1] != w.shape[in_axis]) {
-    throw ShapeError(fmt::format("[linear] inner sizes differ: x {} with weight {} ({})", to_string(x.shape), to_string(w.shape),
-                                 layout == WeightLayout::out_in ? "out, in" : "in, out"));
+    throw ShapeError(fmt::format("[linear] inner sizes differ: x {} with weight {} ({})", to_string(x.shape),
+                                 to_string(w.shape), layout == WeightLayout::out_in ? "out, in" : "in, out"));
   }
   const std::int64_t out_size = w.shape[1 - in_axis];
   if (has_bias) {
     require_same_dtype(name, x, in[2]);
     if (!(in[2].shape == Shape{out_size})) {
-      throw ShapeError(fmt::format("[linear] bias {} for {} outputs; give ({})", to_string(in[2].shape), out_size, out_size));
+      throw ShapeError(fmt::format("[linear] bias {} for {} outputs; give ({})", to_string(in[2].shape),
+                                   out_size, out_size));
     }
   }
   Spec out = x;
@@ -160,7 +167,8 @@ void Linear::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView w = layout == WeightLayout::out_in ? transposed(in[1]) : in[1];
   const View y = as_rows(out[0]);
   const std::size_t bytes = kernels::linear_workspace_bytes(exec.queue().device, x, w, y);
-  kernels::linear_forward(exec.queue(), Activation::none, x, w, has_bias ? in[2] : ConstView(), {}, y, exec.scratch(bytes));
+  kernels::linear_forward(exec.queue(), Activation::none, x, w, has_bias ? in[2] : ConstView(), {}, y,
+                          exec.scratch(bytes));
 }
 
 void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -172,8 +180,10 @@ void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
   }
   if (const Target dw = slots[1]) {
     const ConstView x = as_rows(exec.contiguous(saved.input(0)));
-    if (layout == WeightLayout::out_in) product(exec, transposed(dy), x, dw);
-    else product(exec, transposed(x), dy, dw);
+    if (layout == WeightLayout::out_in)
+      product(exec, transposed(dy), x, dw);
+    else
+      product(exec, transposed(x), dy, dw);
   }
   if (slots.wants(2)) kernels::bias_backward(exec.queue(), dy, slots[2]);
 }
@@ -182,7 +192,8 @@ void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   if (a.rank() == 0 || b.rank() == 0) {
-    throw ShapeError(fmt::format("[matmul] a scalar has no inner size: {} x {}; use mul", to_string(a.shape()), to_string(b.shape())));
+    throw ShapeError(fmt::format("[matmul] a scalar has no inner size: {} x {}; use mul",
+                                 to_string(a.shape()), to_string(b.shape())));
   }
   Tensor left = a.rank() == 1 ? reshape(a, {1, a.size(0)}) : a;
   Tensor right = b.rank() == 1 ? reshape(b, {b.size(0), 1}) : b;
@@ -199,16 +210,22 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 
 Tensor activate(Tensor x, Activation activation) {
   switch (activation) {
-    case Activation::none: return x;
-    case Activation::relu: return relu(std::move(x));
-    case Activation::gelu_tanh: return gelu(std::move(x));
-    case Activation::gelu_erf: return gelu_erf(std::move(x));
-    case Activation::silu: return silu(std::move(x));
+    case Activation::none:
+      return x;
+    case Activation::relu:
+      return relu(std::move(x));
+    case Activation::gelu_tanh:
+      return gelu(std::move(x));
+    case Activation::gelu_erf:
+      return gelu_erf(std::move(x));
+    case Activation::silu:
+      return silu(std::move(x));
   }
   return x;
 }
 
-Tensor linear(Tensor x, const Tensor& weight, const Tensor& bias, Activation activation, WeightLayout layout) {
+Tensor linear(Tensor x, const Tensor& weight, const Tensor& bias, Activation activation,
+              WeightLayout layout) {
   const ops::Linear op{.layout = layout, .has_bias = bias.defined()};
   Tensor y = bias.defined() ? apply(op, std::move(x), weight, bias) : apply(op, std::move(x), weight);
   return activate(std::move(y), activation);

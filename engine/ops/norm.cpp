@@ -16,10 +16,12 @@ using kernels::View;
 /// Statistics of 16-bit tensors are kept in float32.
 DType statistics_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
 
-void require_parameter(std::string_view name, const char* what, const Spec& x, const Spec& parameter, std::int64_t channels) {
+void require_parameter(std::string_view name, const char* what, const Spec& x, const Spec& parameter,
+                       std::int64_t channels) {
   require_same_dtype(name, x, parameter);
   if (parameter.shape == Shape{channels}) return;
-  throw ShapeError(fmt::format("[{}] {} {} for x {}; give ({})", name, what, to_string(parameter.shape), to_string(x.shape), channels));
+  throw ShapeError(fmt::format("[{}] {} {} for x {}; give ({})", name, what, to_string(parameter.shape),
+                               to_string(x.shape), channels));
 }
 
 std::int64_t row_length(std::string_view name, const Spec& x) {
@@ -72,7 +74,9 @@ Spec batch_output(const Spec& x) {
 }
 
 /// The memory order in which the batch-norm kernels read.
-ConstView batch_order(const Exec& exec, const ConstView& x) { return x.rank == 4 ? exec.channels_last(x) : exec.contiguous(x); }
+ConstView batch_order(const Exec& exec, const ConstView& x) {
+  return x.rank == 4 ? exec.channels_last(x) : exec.contiguous(x);
+}
 
 struct BatchNormBackward {
   double eps;
@@ -81,18 +85,23 @@ struct BatchNormBackward {
   ConstView x, mean, variance, weight, bias;
 };
 
-void batch_norm_backward(const Exec& exec, const BatchNormBackward& call, const ConstView& grad, GradSlots slots) {
+void batch_norm_backward(const Exec& exec, const BatchNormBackward& call, const ConstView& grad,
+                         GradSlots slots) {
   const ConstView dy = batch_order(exec, grad);
   const ConstView x = batch_order(exec, call.x);
   kernels::Target dx = slots[0];
   const bool in_order = !dx || dx.view.same_layout(x);
   const kernels::Target slot = dx;
   if (!in_order) {
-    dx = {exec.temporary(x.dtype, Shape(std::span(x.sizes.data(), static_cast<std::size_t>(x.rank))), x.rank == 4), kernels::Write::overwrite};
+    dx = {exec.temporary(x.dtype, Shape(std::span(x.sizes.data(), static_cast<std::size_t>(x.rank))),
+                         x.rank == 4),
+          kernels::Write::overwrite};
   }
   const std::size_t bytes = kernels::batch_norm_workspace_bytes(exec.queue().device, x);
-  kernels::batch_norm_backward(exec.queue(), call.eps, call.relu, call.training, x, exec.contiguous(call.mean),
-                               exec.contiguous(call.variance), exec.contiguous(call.weight), exec.contiguous(call.bias), dy, dx, slots[1], slots[2], exec.scratch(bytes));
+  kernels::batch_norm_backward(exec.queue(), call.eps, call.relu, call.training, x,
+                               exec.contiguous(call.mean), exec.contiguous(call.variance),
+                               exec.contiguous(call.weight), exec.contiguous(call.bias), dy, dx, slots[1],
+                               slots[2], exec.scratch(bytes));
   if (!in_order) kernels::copy(exec.queue(), dx.view, slot);
 }
 
@@ -105,7 +114,9 @@ Specs LayerNorm::infer(SpecSpan in) const {
   return {row_output(in[0]), row_statistic(in[0]), row_statistic(in[0])};
 }
 
-Saves LayerNorm::saves(GradMask needs) const { return {.inputs = (needs & 3) != 0 ? 3u : 0u, .outputs = (needs & 3) != 0 ? 6u : 0u}; }
+Saves LayerNorm::saves(GradMask needs) const {
+  return {.inputs = (needs & 3) != 0 ? 3u : 0u, .outputs = (needs & 3) != 0 ? 6u : 0u};
+}
 
 void LayerNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
   kernels::layer_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
@@ -121,8 +132,8 @@ void LayerNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
   const ConstView x = as_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
   const kernels::Target dx = row_major(exec, slots[0]);
-  kernels::layer_norm_backward(exec.queue(), x, exec.contiguous(saved.input(1)), saved.output(1), saved.output(2), dy,
-                               as_rows(dx), slots[1], slots[2], exec.scratch(bytes));
+  kernels::layer_norm_backward(exec.queue(), x, exec.contiguous(saved.input(1)), saved.output(1),
+                               saved.output(2), dy, as_rows(dx), slots[1], slots[2], exec.scratch(bytes));
   store(exec, dx, slots[0]);
 }
 
@@ -134,7 +145,8 @@ Specs RmsNorm::infer(SpecSpan in) const {
 Saves RmsNorm::saves(GradMask) const { return {.inputs = 3, .outputs = 2}; }
 
 void RmsNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::rms_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]), as_rows(out[0]), out[1]);
+  kernels::rms_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
+                            as_rows(out[0]), out[1]);
 }
 
 void RmsNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
@@ -151,8 +163,10 @@ Specs BatchNorm::infer(SpecSpan in) const {
   require_parameter(name, "weight", in[0], in[1], channels);
   require_parameter(name, "bias", in[0], in[2], channels);
   if (channels > 0 && in[0].shape.numel() / channels < 2) {
-    throw ShapeError(fmt::format("[batch_norm] {} has fewer than two values per channel: no variance; use a larger batch or "
-                                 "evaluation mode", to_string(in[0].shape)));
+    throw ShapeError(fmt::format(
+        "[batch_norm] {} has fewer than two values per channel: no variance; use a larger batch or "
+        "evaluation mode",
+        to_string(in[0].shape)));
   }
   const Spec statistic{statistics_dtype(in[0].dtype), in[0].device, false, Shape{channels}};
   return {batch_output(in[0]), statistic, statistic};
@@ -164,11 +178,18 @@ void BatchNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView x = batch_order(exec, in[0]);
   const std::size_t bytes = kernels::batch_norm_workspace_bytes(exec.queue().device, x);
   kernels::batch_norm_statistics(exec.queue(), x, out[1], out[2], exec.scratch(bytes));
-  kernels::batch_norm_apply(exec.queue(), eps, relu, x, out[1], out[2], exec.contiguous(in[1]), exec.contiguous(in[2]), out[0]);
+  kernels::batch_norm_apply(exec.queue(), eps, relu, x, out[1], out[2], exec.contiguous(in[1]),
+                            exec.contiguous(in[2]), out[0]);
 }
 
 void BatchNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-  const BatchNormBackward call{eps, relu, true, saved.input(0), saved.output(1), saved.output(2), saved.input(1),
+  const BatchNormBackward call{eps,
+                               relu,
+                               true,
+                               saved.input(0),
+                               saved.output(1),
+                               saved.output(2),
+                               saved.input(1),
                                relu ? saved.input(2) : ConstView()};
   batch_norm_backward(exec, call, grads[0], slots);
 }
@@ -179,8 +200,9 @@ Specs BatchNormFixed::infer(SpecSpan in) const {
   require_parameter(name, "bias", in[0], in[2], channels);
   for (std::size_t i : {3u, 4u}) {
     if (in[i].dtype != statistics_dtype(in[0].dtype) || !(in[i].shape == Shape{channels})) {
-      throw ShapeError(fmt::format("[batch_norm_fixed] {} is {} {}; give {} ({})", i == 3 ? "mean" : "variance", name_of(in[i].dtype),
-                                   to_string(in[i].shape), name_of(statistics_dtype(in[0].dtype)), channels));
+      throw ShapeError(fmt::format("[batch_norm_fixed] {} is {} {}; give {} ({})",
+                                   i == 3 ? "mean" : "variance", name_of(in[i].dtype), to_string(in[i].shape),
+                                   name_of(statistics_dtype(in[0].dtype)), channels));
     }
   }
   return {batch_output(in[0])};
@@ -189,12 +211,18 @@ Specs BatchNormFixed::infer(SpecSpan in) const {
 Saves BatchNormFixed::saves(GradMask) const { return {.inputs = relu ? 31u : 27u, .outputs = 0}; }
 
 void BatchNormFixed::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::batch_norm_apply(exec.queue(), eps, relu, batch_order(exec, in[0]), exec.contiguous(in[3]), exec.contiguous(in[4]),
-                            exec.contiguous(in[1]), exec.contiguous(in[2]), out[0]);
+  kernels::batch_norm_apply(exec.queue(), eps, relu, batch_order(exec, in[0]), exec.contiguous(in[3]),
+                            exec.contiguous(in[4]), exec.contiguous(in[1]), exec.contiguous(in[2]), out[0]);
 }
 
 void BatchNormFixed::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-  const BatchNormBackward call{eps, relu, false, saved.input(0), saved.input(3), saved.input(4), saved.input(1),
+  const BatchNormBackward call{eps,
+                               relu,
+                               false,
+                               saved.input(0),
+                               saved.input(3),
+                               saved.input(4),
+                               saved.input(1),
                                relu ? saved.input(2) : ConstView()};
   batch_norm_backward(exec, call, grads[0], slots);
 }
@@ -205,15 +233,17 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   return apply(ops::LayerNorm{.eps = eps}, x, weight, bias);
 }
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) { return apply(ops::RmsNorm{.eps = eps}, x, weight); }
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  return apply(ops::RmsNorm{.eps = eps}, x, weight);
+}
 
 BatchNormResult batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, double eps, bool relu) {
   std::vector<Tensor> out = apply_all(ops::BatchNorm{.eps = eps, .relu = relu}, {std::move(x), weight, bias});
   return {std::move(out[0]), std::move(out[1]), std::move(out[2])};
 }
 
-Tensor batch_norm_fixed(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& variance,
-                        double eps, bool relu) {
+Tensor batch_norm_fixed(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
+                        const Tensor& variance, double eps, bool relu) {
   return apply(ops::BatchNormFixed{.eps = eps, .relu = relu}, std::move(x), weight, bias, mean, variance);
 }
 

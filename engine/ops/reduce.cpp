@@ -31,12 +31,16 @@ V with_kept_axes(V y, const Shape& in, AxisMask axes) {
 
 Spec infer_reduce(std::string_view name, kernels::Reduce function, AxisMask axes, bool keep, const Spec& in) {
   Spec out{in.dtype, in.device, false, Shape{}};
-  if (function == kernels::Reduce::sum && !is_floating(in.dtype)) out.dtype = DType::int64;
-  else require_floating(name, in);
+  if (function == kernels::Reduce::sum && !is_floating(in.dtype))
+    out.dtype = DType::int64;
+  else
+    require_floating(name, in);
   for (int axis = 0; axis < in.shape.rank(); ++axis) {
     const bool reduced = axes >> axis & 1u;
-    if (!reduced) out.shape.push_back(in.shape[axis]);
-    else if (keep) out.shape.push_back(1);
+    if (!reduced)
+      out.shape.push_back(in.shape[axis]);
+    else if (keep)
+      out.shape.push_back(1);
   }
   return out;
 }
@@ -48,14 +52,17 @@ void reduce_forward(kernels::Reduce function, AxisMask axes, const Exec& exec, I
   kernels::reduce(exec.queue(), function, x, {y, kernels::Write::overwrite}, exec.scratch(bytes));
 }
 
-void reduce_backward(kernels::Reduce function, AxisMask axes, const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) {
+void reduce_backward(kernels::Reduce function, AxisMask axes, const Exec& exec, const Saved& saved,
+                     OutGrads grads, GradSlots slots) {
   const Shape& in = saved.input_spec(0).shape;
   const kernels::Target dx = slots[0];
   kernels::ConstView dy = with_kept_axes(grads[0], in, axes);
   if (function == kernels::Reduce::mean) {
     double count = 1;
-    for (int axis = 0; axis < in.rank(); ++axis) count *= (axes >> axis & 1u) ? static_cast<double>(in[axis]) : 1;
-    const kernels::View scaled = exec.temporary(dy.dtype, Shape(std::span(dy.sizes.data(), static_cast<std::size_t>(dy.rank))));
+    for (int axis = 0; axis < in.rank(); ++axis)
+      count *= (axes >> axis & 1u) ? static_cast<double>(in[axis]) : 1;
+    const kernels::View scaled =
+        exec.temporary(dy.dtype, Shape(std::span(dy.sizes.data(), static_cast<std::size_t>(dy.rank))));
     kernels::unary_forward(exec.queue(), kernels::Unary::mul_scalar, 1 / count, dy, scaled);
     dy = scaled;
   }
@@ -72,7 +79,8 @@ Specs Argmax::infer(SpecSpan in) const {
   for (int a = 0; a < in[0].shape.rank(); ++a) {
     if (a != axis) out.shape.push_back(in[0].shape[a]);
   }
-  if (in[0].shape[axis] == 0) throw ShapeError(fmt::format("[argmax] axis {} of {} is empty", axis, to_string(in[0].shape)));
+  if (in[0].shape[axis] == 0)
+    throw ShapeError(fmt::format("[argmax] axis {} of {} is empty", axis, to_string(in[0].shape)));
   return {out};
 }
 
@@ -95,6 +103,8 @@ Tensor reduction(const Tensor& x, Axes axes, bool keep) {
 Tensor sum(const Tensor& x, Axes axes, bool keep) { return reduction<kernels::Reduce::sum>(x, axes, keep); }
 Tensor mean(const Tensor& x, Axes axes, bool keep) { return reduction<kernels::Reduce::mean>(x, axes, keep); }
 Tensor max(const Tensor& x, Axes axes, bool keep) { return reduction<kernels::Reduce::max>(x, axes, keep); }
-Tensor argmax(const Tensor& x, int axis) { return apply(ops::Argmax{.axis = normalise_axis("argmax", axis, x.rank())}, x); }
+Tensor argmax(const Tensor& x, int axis) {
+  return apply(ops::Argmax{.axis = normalise_axis("argmax", axis, x.rank())}, x);
+}
 
 }  // namespace reprise

@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::size_t at(int axis) { return static_cast<std::size_t>(axis); }
 
-/// Strides that show `from_shape` with `from` as `to_shape`, if there are any: sizes are matched in groups of equal products.
+/// Strides that show `from_shape` with `from` as `to_shape`, if there are any: sizes are matched in groups of
+/// equal products.
 std::optional<Strides> reshaped_strides(const Shape& from_shape, const Strides& from, const Shape& to_shape) {
   if (from_shape.numel() == 0) return row_major_strides(to_shape);
   Strides to{};
@@ -26,16 +27,20 @@ std::optional<Strides> reshaped_strides(const Shape& from_shape, const Strides& 
     const int i_first = i++;
     const int j_first = j++;
     while (from_size != to_size) {
-      if (from_size < to_size) from_size *= from_shape[i++];
-      else to_size *= to_shape[j++];
+      if (from_size < to_size)
+        from_size *= from_shape[i++];
+      else
+        to_size *= to_shape[j++];
     }
     std::int64_t stride = 1;  // of the group's innermost element
     bool first = true;
     std::int64_t expected = 0;
     for (int axis = std::min(i, from_shape.rank()) - 1; axis >= i_first; --axis) {
       if (from_shape[axis] == 1) continue;
-      if (first) stride = from[at(axis)];
-      else if (from[at(axis)] != expected) return std::nullopt;
+      if (first)
+        stride = from[at(axis)];
+      else if (from[at(axis)] != expected)
+        return std::nullopt;
       first = false;
       expected = from[at(axis)] * from_shape[axis];
     }
@@ -51,7 +56,8 @@ std::optional<Strides> reshaped_strides(const Shape& from_shape, const Strides& 
 template <class V>
 V part(V view, int axis, std::int64_t start, std::int64_t length, std::int64_t step = 1) {
   if (view.data != nullptr) {
-    const std::int64_t bytes = start * view.strides[at(axis)] * static_cast<std::int64_t>(size_of(view.dtype));
+    const std::int64_t bytes =
+        start * view.strides[at(axis)] * static_cast<std::int64_t>(size_of(view.dtype));
     using Byte = std::conditional_t<std::is_same_v<V, kernels::View>, std::byte, const std::byte>;
     view.data = static_cast<Byte*>(view.data) + bytes;
   }
@@ -60,7 +66,8 @@ V part(V view, int axis, std::int64_t start, std::int64_t length, std::int64_t s
   return view;
 }
 
-void add_or_copy(const Exec& exec, const kernels::ConstView& from, const kernels::View& to, kernels::Write write) {
+void add_or_copy(const Exec& exec, const kernels::ConstView& from, const kernels::View& to,
+                 kernels::Write write) {
   kernels::copy(exec.queue(), from, {to, write});
 }
 
@@ -68,15 +75,17 @@ void add_or_copy(const Exec& exec, const kernels::ConstView& from, const kernels
 
 Specs Reshape::infer(SpecSpan in) const {
   if (shape.numel() != in[0].shape.numel()) {
-    throw ShapeError(fmt::format("[reshape] {} has {} elements, {} needs {}", to_string(in[0].shape), in[0].shape.numel(),
-                                 to_string(shape), shape.numel()));
+    throw ShapeError(fmt::format("[reshape] {} has {} elements, {} needs {}", to_string(in[0].shape),
+                                 in[0].shape.numel(), to_string(shape), shape.numel()));
   }
   return {Spec{in[0].dtype, in[0].device, false, shape}};
 }
 
 void Reshape::view(const Spec& in, const Strides& from, int, Strides& to, std::int64_t&) const {
   const std::optional<Strides> strides = reshaped_strides(in.shape, from, shape);
-  if (!strides) throw ShapeError(fmt::format("[reshape] {} cannot be seen as {} without a copy", to_string(in.shape), to_string(shape)));
+  if (!strides)
+    throw ShapeError(fmt::format("[reshape] {} cannot be seen as {} without a copy", to_string(in.shape),
+                                 to_string(shape)));
   to = *strides;
 }
 
@@ -142,7 +151,8 @@ void Slice::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots s
 
 Specs Expand::infer(SpecSpan in) const {
   if (!(broadcast_shapes(name, in[0].shape, shape) == shape)) {
-    throw ShapeError(fmt::format("[expand] {} does not stretch to {}", to_string(in[0].shape), to_string(shape)));
+    throw ShapeError(
+        fmt::format("[expand] {} does not stretch to {}", to_string(in[0].shape), to_string(shape)));
   }
   Spec out = in[0];
   out.channels_last = false;
@@ -158,7 +168,9 @@ void Expand::view(const Spec& in, const Strides& from, int, Strides& to, std::in
   }
 }
 
-void Expand::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots slots) const { sum_to(exec, grads[0], slots[0]); }
+void Expand::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots slots) const {
+  sum_to(exec, grads[0], slots[0]);
+}
 
 Specs Split::infer(SpecSpan in) const {
   Specs out;
@@ -182,8 +194,10 @@ void Split::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots s
   for (std::size_t i = 0; i < grads.size(); ++i) {
     const std::int64_t start = static_cast<std::int64_t>(i) * size;
     const kernels::View region = part(dx.view, axis, start, std::min(size, dx.view.sizes[at(axis)] - start));
-    if (grads.has(i)) add_or_copy(exec, grads[i], region, dx.write);
-    else if (dx.write == kernels::Write::overwrite) kernels::fill(exec.queue(), 0, region);
+    if (grads.has(i))
+      add_or_copy(exec, grads[i], region, dx.write);
+    else if (dx.write == kernels::Write::overwrite)
+      kernels::fill(exec.queue(), 0, region);
   }
 }
 
@@ -194,8 +208,9 @@ Specs Concatenate::infer(SpecSpan in) const {
     bool fits = in[i].shape.rank() == out.shape.rank();
     for (int a = 0; fits && a < out.shape.rank(); ++a) fits = a == axis || in[i].shape[a] == out.shape[a];
     if (!fits) {
-      throw ShapeError(fmt::format("[concatenate] {} does not fit to {} along axis {}: all other sizes must agree",
-                                   to_string(in[i].shape), to_string(in[0].shape), axis));
+      throw ShapeError(
+          fmt::format("[concatenate] {} does not fit to {} along axis {}: all other sizes must agree",
+                      to_string(in[i].shape), to_string(in[0].shape), axis));
     }
     out.shape[axis] += in[i].shape[axis];
     out.channels_last = out.channels_last && in[i].channels_last;
@@ -222,7 +237,8 @@ void Concatenate::backward(const Exec& exec, const Saved& saved, OutGrads grads,
 }
 
 Specs Pad::infer(SpecSpan in) const {
-  if (before < 0 || after < 0) throw ValueError(fmt::format("[pad] negative padding {}, {}; use slice", before, after));
+  if (before < 0 || after < 0)
+    throw ValueError(fmt::format("[pad] negative padding {}, {}; use slice", before, after));
   Spec out = in[0];
   out.shape[axis] += before + after;
   return {out};
@@ -234,14 +250,16 @@ void Pad::forward(const Exec& exec, Inputs in, Outputs out) const {
 }
 
 void Pad::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-  add_or_copy(exec, part(grads[0], axis, before, saved.input_spec(0).shape[axis]), slots[0].view, slots[0].write);
+  add_or_copy(exec, part(grads[0], axis, before, saved.input_spec(0).shape[axis]), slots[0].view,
+              slots[0].write);
 }
 
 }  // namespace ops
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
   const ops::Reshape op{.shape = shape};
-  if (shape.numel() == x.numel() && !ops::reshaped_strides(x.shape(), x.value()->strides, shape)) return apply(op, x.clone());
+  if (shape.numel() == x.numel() && !ops::reshaped_strides(x.shape(), x.value()->strides, shape))
+    return apply(op, x.clone());
   return apply(op, x);
 }
 
@@ -254,13 +272,14 @@ Tensor reshape(const Tensor& x, std::initializer_list<std::int64_t> sizes) {
       known *= size;
       continue;
     }
-    if (open != nullptr) throw ShapeError(fmt::format("[reshape] more than one -1 in ({})", fmt::join(sizes, ", ")));
+    if (open != nullptr)
+      throw ShapeError(fmt::format("[reshape] more than one -1 in ({})", fmt::join(sizes, ", ")));
     open = &size;
   }
   if (open != nullptr) {
     if (known <= 0 || x.numel() % known != 0) {
-      throw ShapeError(fmt::format("[reshape] {} has {} elements: no size fits the -1 in ({})", to_string(x.shape()), x.numel(),
-                                   fmt::join(sizes, ", ")));
+      throw ShapeError(fmt::format("[reshape] {} has {} elements: no size fits the -1 in ({})",
+                                   to_string(x.shape()), x.numel(), fmt::join(sizes, ", ")));
     }
     *open = x.numel() / known;
   }
@@ -274,8 +293,10 @@ Tensor flatten(const Tensor& x, int first, int last) {
   if (first > last) throw ShapeError(fmt::format("[flatten] axis {} lies behind axis {}", first, last));
   Shape shape;
   for (int axis = 0; axis < x.rank(); ++axis) {
-    if (axis > first && axis <= last) shape[shape.rank() - 1] *= x.shape()[axis];
-    else shape.push_back(x.shape()[axis]);
+    if (axis > first && axis <= last)
+      shape[shape.rank() - 1] *= x.shape()[axis];
+    else
+      shape.push_back(x.shape()[axis]);
   }
   return reshape(x, shape);
 }
@@ -292,7 +313,9 @@ Tensor permute(const Tensor& x, std::initializer_list<int> axes) {
     seen[ops::at(from)] = true;
     op.axes[ops::at(i++)] = static_cast<std::int8_t>(from);
   }
-  if (!fits) throw ShapeError(fmt::format("[permute] ({}) does not name each axis of {} once", fmt::join(axes, ", "), to_string(x.shape())));
+  if (!fits)
+    throw ShapeError(fmt::format("[permute] ({}) does not name each axis of {} once", fmt::join(axes, ", "),
+                                 to_string(x.shape())));
   return apply(op, x);
 }
 
@@ -300,7 +323,8 @@ Tensor transpose(const Tensor& x, int a, int b) {
   a = normalise_axis("transpose", a, x.rank());
   b = normalise_axis("transpose", b, x.rank());
   ops::Permute op;
-  for (int axis = 0; axis < x.rank(); ++axis) op.axes[ops::at(axis)] = static_cast<std::int8_t>(axis == a ? b : axis == b ? a : axis);
+  for (int axis = 0; axis < x.rank(); ++axis)
+    op.axes[ops::at(axis)] = static_cast<std::int8_t>(axis == a ? b : axis == b ? a : axis);
   return apply(op, x);
 }
 
@@ -341,11 +365,14 @@ std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis) {
 Tensor concatenate(const std::vector<Tensor>& tensors, int axis) {
   if (tensors.empty()) throw ShapeError("[concatenate] no tensors given");
   axis = normalise_axis("concatenate", axis, tensors[0].rank());
-  if (tensors.size() <= static_cast<std::size_t>(kMaxInputs)) return apply_all(ops::Concatenate{.axis = axis}, tensors)[0];
+  if (tensors.size() <= static_cast<std::size_t>(kMaxInputs))
+    return apply_all(ops::Concatenate{.axis = axis}, tensors)[0];
   std::vector<Tensor> joined;
   for (std::size_t i = 0; i < tensors.size(); i += kMaxInputs) {
     const std::size_t stop = std::min(tensors.size(), i + static_cast<std::size_t>(kMaxInputs));
-    joined.push_back(concatenate({tensors.begin() + static_cast<std::ptrdiff_t>(i), tensors.begin() + static_cast<std::ptrdiff_t>(stop)}, axis));
+    joined.push_back(concatenate({tensors.begin() + static_cast<std::ptrdiff_t>(i),
+                                  tensors.begin() + static_cast<std::ptrdiff_t>(stop)},
+                                 axis));
   }
   return concatenate(joined, axis);
 }

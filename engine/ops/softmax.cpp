@@ -45,7 +45,8 @@ void fill_rows(const Exec& exec, const kernels::Target& target, int axis, F&& ro
     rows(kernels::Target{as_rows(turned), target.write});
     return;
   }
-  const View whole = exec.temporary(turned.dtype, Shape(std::span(turned.sizes.data(), static_cast<std::size_t>(turned.rank))));
+  const View whole = exec.temporary(
+      turned.dtype, Shape(std::span(turned.sizes.data(), static_cast<std::size_t>(turned.rank))));
   rows(kernels::Target{as_rows(whole), kernels::Write::overwrite});
   kernels::copy(exec.queue(), whole, {turned, target.write});
 }
@@ -62,15 +63,18 @@ Spec infer_softmax(std::string_view name, int, const Spec& in) {
 void softmax_forward(bool log, int axis, const Exec& exec, Inputs in, Outputs out) {
   const ConstView x = as_rows(exec.contiguous(axis_last(in[0], axis)));
   fill_rows(exec, {out[0], kernels::Write::overwrite}, axis, [&](const kernels::Target& y) {
-    log ? kernels::log_softmax_forward(exec.queue(), x, y.view) : kernels::softmax_forward(exec.queue(), x, y.view);
+    log ? kernels::log_softmax_forward(exec.queue(), x, y.view)
+        : kernels::softmax_forward(exec.queue(), x, y.view);
   });
 }
 
-void softmax_backward(bool log, int axis, const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) {
+void softmax_backward(bool log, int axis, const Exec& exec, const Saved& saved, OutGrads grads,
+                      GradSlots slots) {
   const ConstView y = as_rows(exec.contiguous(axis_last(saved.output(0), axis)));
   const ConstView dy = as_rows(exec.contiguous(axis_last(grads[0], axis)));
   fill_rows(exec, slots[0], axis, [&](const kernels::Target& dx) {
-    log ? kernels::log_softmax_backward(exec.queue(), y, dy, dx) : kernels::softmax_backward(exec.queue(), y, dy, dx);
+    log ? kernels::log_softmax_backward(exec.queue(), y, dy, dx)
+        : kernels::softmax_backward(exec.queue(), y, dy, dx);
   });
 }
 
@@ -79,7 +83,8 @@ Specs CrossEntropy::infer(SpecSpan in) const {
   const Spec& targets = in[1];
   require_floating(name, logits);
   if (targets.dtype != DType::int32 && targets.dtype != DType::int64) {
-    throw TypeError(fmt::format("[cross_entropy] targets are {}; give int32 or int64 class indices", name_of(targets.dtype)));
+    throw TypeError(fmt::format("[cross_entropy] targets are {}; give int32 or int64 class indices",
+                                name_of(targets.dtype)));
   }
   const int rank = logits.shape.rank();
   if (rank < 1 || !(Shape(logits.shape.span().first(static_cast<std::size_t>(rank - 1))) == targets.shape)) {
@@ -97,18 +102,19 @@ void CrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView targets = exec.contiguous(in[1]);
   const bool each = reduction == Reduction::none;
   const View losses = each ? out[0] : exec.temporary(out[1].dtype, Shape{logits.sizes[0]});
-  const std::int64_t bad = kernels::cross_entropy_forward(exec.queue(), reduction, ignore_index, logits, targets, losses, out[1],
-                                                          each ? View() : out[0], out[2]);
+  const std::int64_t bad = kernels::cross_entropy_forward(
+      exec.queue(), reduction, ignore_index, logits, targets, losses, out[1], each ? View() : out[0], out[2]);
   if (bad != ignore_index) {
-    throw ValueError(fmt::format("[cross_entropy] target {} is outside [0, {}) and is not ignore_index {}", bad,
-                                 logits.sizes[1], ignore_index));
+    throw ValueError(fmt::format("[cross_entropy] target {} is outside [0, {}) and is not ignore_index {}",
+                                 bad, logits.sizes[1], ignore_index));
   }
 }
 
 void CrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const kernels::Target dlogits = row_major(exec, slots[0]);
-  kernels::cross_entropy_backward(exec.queue(), reduction, ignore_index, as_rows(exec.contiguous(saved.input(0))),
-                                  exec.contiguous(saved.input(1)), saved.output(1), saved.output(2), exec.contiguous(grads[0]),
+  kernels::cross_entropy_backward(exec.queue(), reduction, ignore_index,
+                                  as_rows(exec.contiguous(saved.input(0))), exec.contiguous(saved.input(1)),
+                                  saved.output(1), saved.output(2), exec.contiguous(grads[0]),
                                   {as_rows(dlogits.view), dlogits.write});
   store(exec, dlogits, slots[0]);
 }
@@ -123,19 +129,24 @@ Tensor log_softmax(const Tensor& x, int axis) {
   return apply(ops::LogSoftmax{.axis = x.rank() == 0 ? 0 : normalise_axis("log_softmax", axis, x.rank())}, x);
 }
 
-Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction, std::int64_t ignore_index) {
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction,
+                     std::int64_t ignore_index) {
   return apply(ops::CrossEntropy{.reduction = reduction, .ignore_index = ignore_index}, logits, targets);
 }
 
 Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
   if (!(x.shape() == target.shape())) {
-    throw ShapeError(fmt::format("[mse_loss] sizes differ: {} and {}", to_string(x.shape()), to_string(target.shape())));
+    throw ShapeError(
+        fmt::format("[mse_loss] sizes differ: {} and {}", to_string(x.shape()), to_string(target.shape())));
   }
   Tensor each = square(x - target);
   switch (reduction) {
-    case Reduction::none: return each;
-    case Reduction::sum: return sum(each);
-    case Reduction::mean: break;
+    case Reduction::none:
+      return each;
+    case Reduction::sum:
+      return sum(each);
+    case Reduction::mean:
+      break;
   }
   return mean(each);
 }

@@ -1,4 +1,5 @@
-// Checkpoint segments: regions of the tape that free their intermediates when they close and replay on backward.
+// Checkpoint segments: regions of the tape that free their intermediates when they close and replay on
+// backward.
 //
 //   {
 //     checkpoint::Segment block("block 3");
@@ -6,8 +7,8 @@
 //   }                                            // intermediates are gone here
 //   auto y = checkpoint::segment("head", [&] { return head(h); });
 //
-// A segment finds what it reads from the tape, so anything may be captured. It nests to any depth. What the user still holds
-// stays. Nothing is replayed that backward does not need.
+// A segment finds what it reads from the tape, so anything may be captured. It nests to any depth. What the
+// user still holds stays. Nothing is replayed that backward does not need.
 #pragma once
 
 #include <memory>
@@ -24,7 +25,8 @@ class SegmentRegion;
 /// What a segment frees.
 enum class Drop : std::uint8_t {
   everything,  // all intermediates
-  cheap,       // only what cheap operations (elementwise, normalisation, copies) can compute again from what is kept
+  cheap,  // only what cheap operations (elementwise, normalisation, copies) can compute again from what is
+          // kept
 };
 
 struct SegmentOptions {
@@ -33,8 +35,8 @@ struct SegmentOptions {
   bool spare_last = true;
 };
 
-/// A checkpoint segment from here to the end of the scope. Does nothing under NoGrad. When the scope ends by an exception
-/// nothing is dropped.
+/// A checkpoint segment from here to the end of the scope. Does nothing under NoGrad. When the scope ends by
+/// an exception nothing is dropped.
 class Segment {
  public:
   explicit Segment(std::string_view name, const SegmentOptions& options = {});

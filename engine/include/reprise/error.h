@@ -1,4 +1,5 @@
-// What Reprise throws. Every message begins with the operation in brackets and says which shapes and what to do.
+// What Reprise throws. Every message begins with the operation in brackets and says which shapes and what to
+// do.
 #pragma once
 
 #include <stdexcept>

@@ -5,9 +5,9 @@
 
 namespace reprise {
 
-/// The memory of `tensor`, about to be changed by `operation`: counts as a new version, so that backward notices. Throws
-/// TapeError where the change could make a gradient wrong: on a recorded result that wants a gradient, and on a leaf that wants
-/// one unless under NoGrad.
+/// The memory of `tensor`, about to be changed by `operation`: counts as a new version, so that backward
+/// notices. Throws TapeError where the change could make a gradient wrong: on a recorded result that wants a
+/// gradient, and on a leaf that wants one unless under NoGrad.
 kernels::View change_in_place(const char* operation, const Tensor& tensor);
 
 }  // namespace reprise

@@ -1,4 +1,5 @@
-// One recorded operation, and the seam through which regions of the tape may free and restore what nodes have saved.
+// One recorded operation, and the seam through which regions of the tape may free and restore what nodes have
+// saved.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,8 @@ namespace reprise {
 struct Node;
 struct Tape;
 
-/// A contiguous stretch of the tape whose owner may drop the memory of recorded values and bring it back. The tape calls it;
-/// checkpoint::Segment is one.
+/// A contiguous stretch of the tape whose owner may drop the memory of recorded values and bring it back. The
+/// tape calls it; checkpoint::Segment is one.
 class Region : public std::enable_shared_from_this<Region> {
  public:
   Region() = default;
@@ -22,7 +23,8 @@ class Region : public std::enable_shared_from_this<Region> {
   virtual void recorded(Node& node) = 0;
   /// `node` is about to be destroyed.
   virtual void erased(Node& node) noexcept = 0;
-  /// Backward is about to run `node`: bring back and hold what it saves, if that was dropped, and drop nothing of it from now on.
+  /// Backward is about to run `node`: bring back and hold what it saves, if that was dropped, and drop
+  /// nothing of it from now on.
   virtual void prepare(Node& node) = 0;
   /// Backward has run `node`; with `retained` the tape will be played again.
   virtual void played(Node& node, bool retained) = 0;
@@ -32,8 +34,8 @@ class Region : public std::enable_shared_from_this<Region> {
   virtual void keep(Value& value) = 0;
 };
 
-/// One recorded operation. It owns its outputs and lives as long as any of them is referred to. Allocated in one piece with
-/// its operation, input pointers and outputs.
+/// One recorded operation. It owns its outputs and lives as long as any of them is referred to. Allocated in
+/// one piece with its operation, input pointers and outputs.
 struct Node {
   const OpTable* table = nullptr;
   void* op = nullptr;
@@ -55,10 +57,10 @@ struct Node {
   GradMask needs = 0;  // inputs that want a gradient
   Saves saves;
   kernels::RandomKey key;
-  std::uint64_t pass = 0;      // the backward call that marked this node
+  std::uint64_t pass = 0;  // the backward call that marked this node
   std::atomic<std::int32_t> live_outputs{0};
-  bool holds_saved = false;    // keeps the memory of what it saves
-  bool played = false;         // backward has run it and freed what it saved
+  bool holds_saved = false;  // keeps the memory of what it saves
+  bool played = false;       // backward has run it and freed what it saved
 
   std::uint32_t n_visible() const { return n_outputs - static_cast<std::uint32_t>(table->auxiliaries); }
   Device device() const { return outputs[0]->spec.device; }
@@ -90,14 +92,17 @@ void for_each_saved(Node& node, F&& f) {
   }
 }
 
-/// These nodes, linked by `grave`, will never run again: they forget their inputs, so that what only they referred to can go.
+/// These nodes, linked by `grave`, will never run again: they forget their inputs, so that what only they
+/// referred to can go.
 void retire(Node* first) noexcept;
 
-/// Throws TapeError naming the value when an input's memory changed since `node` read it (`saved_only`: of those saved).
+/// Throws TapeError naming the value when an input's memory changed since `node` read it (`saved_only`: of
+/// those saved).
 void check_versions(const Node& node, bool saved_only);
 
-/// Runs the node's forward again. Outputs without memory get some under `category`; those that exist are left as they are.
-/// Returns the bytes that were filled again. The caller decides who keeps the outputs before they are needed.
+/// Runs the node's forward again. Outputs without memory get some under `category`; those that exist are left
+/// as they are. Returns the bytes that were filled again. The caller decides who keeps the outputs before
+/// they are needed.
 void replay(Node& node, Category category);
 
 /// Frees the memory of a value that nobody keeps.

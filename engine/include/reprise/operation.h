@@ -1,5 +1,5 @@
-// What an operation is: a plain value with a fixed contract, erased into a table of functions in one place, recorded by
-// one function, `apply`.
+// What an operation is: a plain value with a fixed contract, erased into a table of functions in one place,
+// recorded by one function, `apply`.
 //
 //   struct Softmax {
 //     static constexpr std::string_view name = "softmax";
@@ -11,20 +11,22 @@
 //   };
 //
 // An operation without `backward` and `saves` gives no gradients. Optional members:
-//   static constexpr int auxiliaries = n;          the last n outputs are the engine's own: only backward sees them
-//   static constexpr bool random = true;           `exec.key()` is this node's own random key
+//   static constexpr int auxiliaries = n;          the last n outputs are the engine's own: only backward
+//   sees them static constexpr bool random = true;           `exec.key()` is this node's own random key
 //   static constexpr bool replayable = false;      its outputs are kept, never computed again
-//   static constexpr bool cheap = true;            worth computing again even where time is dear (see checkpoint)
-//   static constexpr bool gradient_in_place = true;  slot 0 may be the memory of output gradient 0
-//   static constexpr GradMask gradient_over_input = m;  inputs whose gradient may overwrite them, if they are saved
-//   static constexpr GradMask passes_gradient = m; inputs of the output's sizes whose gradient is the output's, as it is
-//   static constexpr GradMask differentiable = m;  outputs that carry gradients (floating ones, when left out)
-//   static constexpr GradMask gradient_inputs = m; inputs that can get a gradient; others must not want one
-//   int reuses(int output) const;                  the input whose memory that output may take over, or -1
-//   void view(const Spec& in, const Strides&, int output, Strides& strides, std::int64_t& offset) const;
+//   static constexpr bool cheap = true;            worth computing again even where time is dear (see
+//   checkpoint) static constexpr bool gradient_in_place = true;  slot 0 may be the memory of output gradient
+//   0 static constexpr GradMask gradient_over_input = m;  inputs whose gradient may overwrite them, if they
+//   are saved static constexpr GradMask passes_gradient = m; inputs of the output's sizes whose gradient is
+//   the output's, as it is static constexpr GradMask differentiable = m;  outputs that carry gradients
+//   (floating ones, when left out) static constexpr GradMask gradient_inputs = m; inputs that can get a
+//   gradient; others must not want one int reuses(int output) const;                  the input whose memory
+//   that output may take over, or -1 void view(const Spec& in, const Strides&, int output, Strides& strides,
+//   std::int64_t& offset) const;
 //                                                  outputs share the memory of input 0; forward is not called
 //   bool view_gradient(const Spec& in, const Spec& out, const Strides& dy, Strides& dx) const;
-//                                                  the input's gradient as a view of the output's; false: call backward
+//                                                  the input's gradient as a view of the output's; false:
+//                                                  call backward
 #pragma once
 
 #include <array>
@@ -147,7 +149,8 @@ class OutGrads {
   std::size_t size_;
 };
 
-/// Where gradients of the inputs go: nothing (skip), or memory that is written or added to. Dense, in the order of the input.
+/// Where gradients of the inputs go: nothing (skip), or memory that is written or added to. Dense, in the
+/// order of the input.
 class GradSlots {
  public:
   struct Slot {
@@ -174,10 +177,11 @@ struct OpTable {
   bool (*equal)(const void* a, const void* b);
   void (*infer)(const void* op, SpecSpan in, Specs& out);
   void (*forward)(const void* op, const Exec&, Inputs, Outputs);
-  Saves (*saves)(const void* op, GradMask needs);                                      // null: no gradients
-  void (*backward)(const void* op, const Exec&, const Saved&, OutGrads, GradSlots);    // null: no gradients
-  int (*reuses)(const void* op, int output);                                           // null: none
-  void (*view)(const void* op, const Spec&, const Strides&, int, Strides&, std::int64_t&);  // null: not a view
+  Saves (*saves)(const void* op, GradMask needs);                                    // null: no gradients
+  void (*backward)(const void* op, const Exec&, const Saved&, OutGrads, GradSlots);  // null: no gradients
+  int (*reuses)(const void* op, int output);                                         // null: none
+  void (*view)(const void* op, const Spec&, const Strides&, int, Strides&,
+               std::int64_t&);  // null: not a view
   bool (*view_gradient)(const void* op, const Spec&, const Spec&, const Strides&, Strides&);
   GradMask passes_gradient;
   GradMask gradient_over_input;
@@ -199,12 +203,13 @@ const OpTable& op_table() {
     if constexpr (!std::is_trivially_destructible_v<Op>) {
       t.destroy = [](void* op) noexcept { static_cast<Op*>(op)->~Op(); };
     }
-    t.equal = [](const void* a, const void* b) { return *static_cast<const Op*>(a) == *static_cast<const Op*>(b); };
+    t.equal = [](const void* a, const void* b) {
+      return *static_cast<const Op*>(a) == *static_cast<const Op*>(b);
+    };
     t.infer = [](const void* op, SpecSpan in, Specs& out) { out = static_cast<const Op*>(op)->infer(in); };
     if constexpr (requires { &Op::view; }) {
-      t.view = [](const void* op, const Spec& in, const Strides& from, int output, Strides& to, std::int64_t& offset) {
-        static_cast<const Op*>(op)->view(in, from, output, to, offset);
-      };
+      t.view = [](const void* op, const Spec& in, const Strides& from, int output, Strides& to,
+                  std::int64_t& offset) { static_cast<const Op*>(op)->view(in, from, output, to, offset); };
     } else {
       t.forward = [](const void* op, const Exec& exec, Inputs in, Outputs out) {
         static_cast<const Op*>(op)->forward(exec, in, out);
@@ -243,7 +248,8 @@ const OpTable& op_table() {
 
 namespace detail {
 using TensorList = InlineVector<Value*, 4>;
-/// Runs and records one operation; fills `outputs` (visible ones only) with values that the caller must adopt.
+/// Runs and records one operation; fills `outputs` (visible ones only) with values that the caller must
+/// adopt.
 void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList& outputs);
 }  // namespace detail
 

@@ -7,7 +7,8 @@
 
 namespace reprise {
 
-/// Source of Philox keys: every random operation takes the next one when it is recorded; a replay uses the node's own.
+/// Source of Philox keys: every random operation takes the next one when it is recorded; a replay uses the
+/// node's own.
 struct Generator {
   std::uint64_t seed = 0;
   std::uint64_t next = 0;

@@ -1,4 +1,5 @@
-// Recording and playing: gradient modes, gradients of chosen inputs, the anomaly mode, and the tape's own counters.
+// Recording and playing: gradient modes, gradients of chosen inputs, the anomaly mode, and the tape's own
+// counters.
 #pragma once
 
 #include <span>
@@ -23,8 +24,8 @@ class NoGrad {
 /// True when operations on this thread are recorded for gradients.
 bool grad_enabled();
 
-/// While it lives, every operation's outputs and gradients on this thread are checked: the first NaN throws AnomalyError that
-/// names the operation, its shapes, and whether it ran forward, replayed or backward.
+/// While it lives, every operation's outputs and gradients on this thread are checked: the first NaN throws
+/// AnomalyError that names the operation, its shapes, and whether it ran forward, replayed or backward.
 class AnomalyMode {
  public:
   AnomalyMode();
@@ -37,11 +38,13 @@ class AnomalyMode {
 };
 
 /// Plays the tape backward from several tensors at once; an undefined gradient stands for 1 of a scalar.
-void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients = {}, BackwardOptions options = {});
+void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients = {},
+              BackwardOptions options = {});
 
-/// Gradients of `output` for `inputs` alone (any tensors of its tape); no `grad()` changes. An input that does not lead to the
-/// output gets an undefined tensor.
-std::vector<Tensor> gradients(const Tensor& output, std::span<const Tensor> inputs, BackwardOptions options = {});
+/// Gradients of `output` for `inputs` alone (any tensors of its tape); no `grad()` changes. An input that
+/// does not lead to the output gets an undefined tensor.
+std::vector<Tensor> gradients(const Tensor& output, std::span<const Tensor> inputs,
+                              BackwardOptions options = {});
 
 /// What the tape did on this thread since the last reset.
 struct TapeCounters {

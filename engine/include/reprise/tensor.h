@@ -74,8 +74,8 @@ class Tensor {
   void set_grad(Tensor gradient);
   /// Drops the gradient (its memory is free at once).
   void clear_grad();
-  /// Calls `hook` once per backward with the complete gradient of this tensor, before it is used or accumulated; a defined
-  /// result replaces it. Throws TapeError when no gradient is wanted.
+  /// Calls `hook` once per backward with the complete gradient of this tensor, before it is used or
+  /// accumulated; a defined result replaces it. Throws TapeError when no gradient is wanted.
   void on_gradient(std::function<Tensor(const Tensor&)> hook) const;
   const std::string& name() const;
   Tensor& set_name(std::string name);
@@ -97,7 +97,8 @@ class Tensor {
   /// The only element. Throws ShapeError when there is not exactly one.
   template <class T>
   T item() const;
-  /// All elements in row-major order, converted to T where every value of the tensor's type fits; throws TypeError else.
+  /// All elements in row-major order, converted to T where every value of the tensor's type fits; throws
+  /// TypeError else.
   template <class T>
   std::vector<T> to_vector() const;
   /// Pointer to the elements of a tensor of type T; throws TypeError for another type.
@@ -110,7 +111,8 @@ class Tensor {
   // Changes in place: allowed where no tape can be made wrong by it (see in_place.h).
   Tensor& fill_(double value);
   Tensor& zero_() { return fill_(0); }
-  /// Copies elements of equal sizes; converts between types. Throws TapeError on a recorded result that wants a gradient.
+  /// Copies elements of equal sizes; converts between types. Throws TapeError on a recorded result that wants
+  /// a gradient.
   Tensor& copy_(const Tensor& source);
   /// this += alpha * other.
   Tensor& add_(const Tensor& other, double alpha = 1);
@@ -140,8 +142,8 @@ Tensor rand(const Shape& shape, const TensorOptions& options = {});
 /// Standard normal, from `generator()`.
 Tensor randn(const Shape& shape, const TensorOptions& options = {});
 
-/// A copy of host data in row-major order; throws ShapeError when the count differs from the shape's, TypeError where an integer
-/// type is too small.
+/// A copy of host data in row-major order; throws ShapeError when the count differs from the shape's,
+/// TypeError where an integer type is too small.
 template <class T>
 Tensor from_host(std::span<const T> elements, const Shape& shape, const TensorOptions& options);
 

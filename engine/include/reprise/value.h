@@ -1,12 +1,13 @@
-// What a tensor handle points to: a value of the tape, and the memory that it may or may not have at the moment.
+// What a tensor handle points to: a value of the tape, and the memory that it may or may not have at the
+// moment.
 //
 // A value is counted three times, since three questions are asked of it:
 //   users    how many tensor handles point to it: "does the user still hold it?"
 //   keepers  who needs its memory: all users together count once, every saved use on the tape counts once
 //   refs     who needs the record itself: all users together count once, every node that reads it counts once
-// All users together are one of each of the other two, so that the last decrement of each count is an unambiguous event even
-// when handles of a shared parameter are dropped on several threads at once. A node that saves its own output is a keeper
-// and no ref of it: the record lives in the node.
+// All users together are one of each of the other two, so that the last decrement of each count is an
+// unambiguous event even when handles of a shared parameter are dropped on several threads at once. A node
+// that saves its own output is a keeper and no ref of it: the record lives in the node.
 #pragma once
 
 #include <array>
@@ -35,7 +36,8 @@ struct Storage {
   std::size_t bytes() const { return block == nullptr ? 0 : block->requested; }
 };
 
-/// Memory for `bytes` bytes on `device`, in the pool's books under `category` and the open segment. Throws OutOfMemory.
+/// Memory for `bytes` bytes on `device`, in the pool's books under `category` and the open segment. Throws
+/// OutOfMemory.
 Storage* allocate_storage(Device device, std::size_t bytes, Category category);
 void retain(Storage* storage) noexcept;
 void release(Storage* storage) noexcept;
@@ -67,11 +69,14 @@ struct Value {
   std::int32_t uses = 0;
   std::unique_ptr<ValueExtras> extras;
 
-  std::uint32_t version() const { return storage == nullptr ? 0 : storage->version.load(std::memory_order_relaxed); }
+  std::uint32_t version() const {
+    return storage == nullptr ? 0 : storage->version.load(std::memory_order_relaxed);
+  }
   void* data() const {
     return storage == nullptr || storage->data == nullptr
                ? nullptr
-               : static_cast<std::byte*>(storage->data) + offset * static_cast<std::int64_t>(size_of(spec.dtype));
+               : static_cast<std::byte*>(storage->data) +
+                     offset * static_cast<std::int64_t>(size_of(spec.dtype));
   }
 };
 

@@ -1,4 +1,5 @@
-// A vector of trivially copyable elements whose first N need no allocation: operations run too often to pay for one.
+// A vector of trivially copyable elements whose first N need no allocation: operations run too often to pay
+// for one.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Memory for the tape's own small records (nodes, values, storages), recycled per thread: a step makes and frees
-// thousands of them, always of the same few sizes.
+// Memory for the tape's own small records (nodes, values, storages), recycled per thread: a step makes and
+// frees thousands of them, always of the same few sizes.
 #pragma once
 
 #include <cstddef>

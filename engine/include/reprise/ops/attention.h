@@ -20,7 +20,8 @@ struct Attention {
   bool operator==(const Attention&) const = default;
 };
 
-/// The same of one packed tensor (B, T, 3 H D), queries, keys and values one after the other, giving (B, T, H D).
+/// The same of one packed tensor (B, T, 3 H D), queries, keys and values one after the other, giving (B, T, H
+/// D).
 struct PackedAttention {
   std::int64_t heads = 1;
   kernels::AttentionParams params;
@@ -42,11 +43,14 @@ struct AttentionOptions {
   double scale = 0;    // 0 stands for 1 / sqrt(D)
 };
 
-/// Fused attention of q, k, v (B, H, T, D), memory linear in T (Dao et al. 2022). Throws ShapeError, ValueError.
+/// Fused attention of q, k, v (B, H, T, D), memory linear in T (Dao et al. 2022). Throws ShapeError,
+/// ValueError.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {});
 /// Fused attention of qkv (B, T, 3 C) with `heads` heads: (B, T, C).
 Tensor packed_attention(const Tensor& qkv, std::int64_t heads, const AttentionOptions& options = {});
-/// The same function as `attention`, composed of matmul, softmax and dropout: memory quadratic in T, its masks differ.
-Tensor composed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {});
+/// The same function as `attention`, composed of matmul, softmax and dropout: memory quadratic in T, its
+/// masks differ.
+Tensor composed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const AttentionOptions& options = {});
 
 }  // namespace reprise

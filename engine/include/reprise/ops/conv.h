@@ -1,4 +1,5 @@
-// Convolution and pooling of (N, C, H, W) tensors. Results are in channels-last order; inputs in another order are copied.
+// Convolution and pooling of (N, C, H, W) tensors. Results are in channels-last order; inputs in another
+// order are copied.
 #pragma once
 
 #include "reprise/kernels/conv.h"
@@ -50,8 +51,10 @@ struct AvgPool2d {
 
 }  // namespace ops
 
-/// Convolution of x (N, I, H, W) with weight (O, I / groups, KH, KW); bias (O) may be undefined. Throws ShapeError, ValueError.
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dParams& params = {});
+/// Convolution of x (N, I, H, W) with weight (O, I / groups, KH, KW); bias (O) may be undefined. Throws
+/// ShapeError, ValueError.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              const Conv2dParams& params = {});
 Tensor max_pool2d(const Tensor& x, const Pool2dParams& params = {});
 Tensor avg_pool2d(const Tensor& x, const Pool2dParams& params = {});
 /// Mean over H and W: (N, C, H, W) to (N, C).

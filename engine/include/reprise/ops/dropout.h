@@ -7,7 +7,8 @@
 namespace reprise {
 namespace ops {
 
-/// y = x / (1 - p) with probability 1 - p, else 0; the mask is a function of the node's key and is never stored.
+/// y = x / (1 - p) with probability 1 - p, else 0; the mask is a function of the node's key and is never
+/// stored.
 struct Dropout {
   double p = 0;
   static constexpr std::string_view name = "dropout";
@@ -24,7 +25,8 @@ struct Dropout {
 
 }  // namespace ops
 
-/// Dropout with probability p in [0, 1) (Srivastava et al. 2014); x itself when not `training` or p is 0. Throws ValueError.
+/// Dropout with probability p in [0, 1) (Srivastava et al. 2014); x itself when not `training` or p is 0.
+/// Throws ValueError.
 Tensor dropout(Tensor x, double p, bool training = true);
 
 }  // namespace reprise

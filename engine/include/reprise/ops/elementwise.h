@@ -1,7 +1,8 @@
-// Elementwise operations: arithmetic with broadcasting, functions of one tensor, comparisons, selection, casts.
+// Elementwise operations: arithmetic with broadcasting, functions of one tensor, comparisons, selection,
+// casts.
 //
-// Sizes broadcast as in NumPy: aligned at the last axis, size 1 stretches. Both tensors have one dtype; nothing is converted
-// silently. Every function throws ShapeError or TypeError naming itself and the shapes.
+// Sizes broadcast as in NumPy: aligned at the last axis, size 1 stretches. Both tensors have one dtype;
+// nothing is converted silently. Every function throws ShapeError or TypeError naming itself and the shapes.
 #pragma once
 
 #include "reprise/kernels/elementwise.h"
@@ -47,7 +48,9 @@ template <kernels::Binary F>
 struct Binary {
   static constexpr std::string_view name = name_of(F);
   static constexpr bool cheap = true;
-  static constexpr GradMask passes_gradient = F == kernels::Binary::add ? 3 : F == kernels::Binary::sub ? 1 : 0;
+  static constexpr GradMask passes_gradient = F == kernels::Binary::add   ? 3
+                                              : F == kernels::Binary::sub ? 1
+                                                                          : 0;
   Specs infer(SpecSpan in) const { return {infer_binary(name, F, in)}; }
   Saves saves(GradMask needs) const { return saves_binary(F, needs); }
   void forward(const Exec& exec, Inputs in, Outputs out) const { binary_forward(F, exec, in, out); }
@@ -166,25 +169,44 @@ Tensor to_channels_last(const Tensor& x);
 constexpr std::string_view name_of(kernels::Unary function) {
   using enum kernels::Unary;
   switch (function) {
-    case neg: return "neg";
-    case abs: return "abs";
-    case exp: return "exp";
-    case log: return "log";
-    case sqrt: return "sqrt";
-    case rsqrt: return "rsqrt";
-    case square: return "square";
-    case reciprocal: return "reciprocal";
-    case tanh: return "tanh";
-    case sigmoid: return "sigmoid";
-    case relu: return "relu";
-    case gelu_tanh: return "gelu";
-    case gelu_erf: return "gelu_erf";
-    case silu: return "silu";
-    case sin: return "sin";
-    case cos: return "cos";
-    case add_scalar: return "add_scalar";
-    case mul_scalar: return "mul_scalar";
-    case pow_scalar: return "pow_scalar";
+    case neg:
+      return "neg";
+    case abs:
+      return "abs";
+    case exp:
+      return "exp";
+    case log:
+      return "log";
+    case sqrt:
+      return "sqrt";
+    case rsqrt:
+      return "rsqrt";
+    case square:
+      return "square";
+    case reciprocal:
+      return "reciprocal";
+    case tanh:
+      return "tanh";
+    case sigmoid:
+      return "sigmoid";
+    case relu:
+      return "relu";
+    case gelu_tanh:
+      return "gelu";
+    case gelu_erf:
+      return "gelu_erf";
+    case silu:
+      return "silu";
+    case sin:
+      return "sin";
+    case cos:
+      return "cos";
+    case add_scalar:
+      return "add_scalar";
+    case mul_scalar:
+      return "mul_scalar";
+    case pow_scalar:
+      return "pow_scalar";
   }
   return "?";
 }
@@ -192,13 +214,20 @@ constexpr std::string_view name_of(kernels::Unary function) {
 constexpr std::string_view name_of(kernels::Binary function) {
   using enum kernels::Binary;
   switch (function) {
-    case add: return "add";
-    case sub: return "sub";
-    case mul: return "mul";
-    case div: return "div";
-    case pow: return "pow";
-    case maximum: return "maximum";
-    case minimum: return "minimum";
+    case add:
+      return "add";
+    case sub:
+      return "sub";
+    case mul:
+      return "mul";
+    case div:
+      return "div";
+    case pow:
+      return "pow";
+    case maximum:
+      return "maximum";
+    case minimum:
+      return "minimum";
   }
   return "?";
 }

@@ -37,13 +37,13 @@ struct Linear {
 
 }  // namespace ops
 
-/// a (..., M, K) times b (..., K, N), leading axes broadcast; a vector stands for one row or column and its axis goes. Throws
-/// ShapeError when the inner sizes differ.
+/// a (..., M, K) times b (..., K, N), leading axes broadcast; a vector stands for one row or column and its
+/// axis goes. Throws ShapeError when the inner sizes differ.
 Tensor matmul(const Tensor& a, const Tensor& b);
 
 /// activation(x w + bias): x (..., I), weight (O, I) or (I, O) by `layout`, bias (O) or undefined.
-Tensor linear(Tensor x, const Tensor& weight, const Tensor& bias = {}, Activation activation = Activation::none,
-              WeightLayout layout = WeightLayout::out_in);
+Tensor linear(Tensor x, const Tensor& weight, const Tensor& bias = {},
+              Activation activation = Activation::none, WeightLayout layout = WeightLayout::out_in);
 
 /// The activation alone.
 Tensor activate(Tensor x, Activation activation);

@@ -7,7 +7,8 @@
 namespace reprise {
 namespace ops {
 
-/// y = (x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al. 2016); inputs x, weight, bias.
+/// y = (x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al. 2016); inputs x, weight,
+/// bias.
 struct LayerNorm {
   double eps = 1e-5;
   static constexpr std::string_view name = "layer_norm";
@@ -33,8 +34,9 @@ struct RmsNorm {
   bool operator==(const RmsNorm&) const = default;
 };
 
-/// Batch norm with the batch's own statistics (Ioffe and Szegedy 2015), optionally followed by relu; inputs x (N, C, H, W) or
-/// (N, C), weight, bias; outputs y and the batch's mean and biased variance, which the caller folds into running ones.
+/// Batch norm with the batch's own statistics (Ioffe and Szegedy 2015), optionally followed by relu; inputs x
+/// (N, C, H, W) or (N, C), weight, bias; outputs y and the batch's mean and biased variance, which the caller
+/// folds into running ones.
 struct BatchNorm {
   double eps = 1e-5;
   bool relu = false;
@@ -75,9 +77,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6);
 struct BatchNormResult {
   Tensor y, mean, variance;
 };
-BatchNormResult batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, double eps = 1e-5, bool relu = false);
+BatchNormResult batch_norm(Tensor x, const Tensor& weight, const Tensor& bias, double eps = 1e-5,
+                           bool relu = false);
 /// Batch norm with fixed mean and variance (C), as in evaluation.
-Tensor batch_norm_fixed(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& variance,
-                        double eps = 1e-5, bool relu = false);
+Tensor batch_norm_fixed(Tensor x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
+                        const Tensor& variance, double eps = 1e-5, bool relu = false);
 
 }  // namespace reprise

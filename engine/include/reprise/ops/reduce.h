@@ -19,10 +19,14 @@ template <kernels::Reduce F>
 struct ReduceOver {
   AxisMask axes = 0;
   bool keep = false;
-  static constexpr std::string_view name = F == kernels::Reduce::sum ? "sum" : F == kernels::Reduce::mean ? "mean" : "max";
+  static constexpr std::string_view name = F == kernels::Reduce::sum    ? "sum"
+                                           : F == kernels::Reduce::mean ? "mean"
+                                                                        : "max";
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const { return {infer_reduce(name, F, axes, keep, in[0])}; }
-  Saves saves(GradMask) const { return F == kernels::Reduce::max ? Saves{.inputs = 1, .outputs = 1} : Saves{}; }
+  Saves saves(GradMask) const {
+    return F == kernels::Reduce::max ? Saves{.inputs = 1, .outputs = 1} : Saves{};
+  }
   void forward(const Exec& exec, Inputs in, Outputs out) const { reduce_forward(F, axes, exec, in, out); }
   void backward(const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx) const {
     reduce_backward(F, axes, exec, saved, dy, dx);

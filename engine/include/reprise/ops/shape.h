@@ -1,4 +1,5 @@
-// Views and rearrangements. reshape (where strides allow), permute, slice, expand and split share their input's memory.
+// Views and rearrangements. reshape (where strides allow), permute, slice, expand and split share their
+// input's memory.
 #pragma once
 
 #include "reprise/operation.h"
@@ -90,7 +91,8 @@ struct Pad {
 
 }  // namespace ops
 
-/// The same elements in another shape; one size may be -1. A view where the strides allow, else of a dense copy. Throws ShapeError.
+/// The same elements in another shape; one size may be -1. A view where the strides allow, else of a dense
+/// copy. Throws ShapeError.
 Tensor reshape(const Tensor& x, std::initializer_list<std::int64_t> sizes);
 Tensor reshape(const Tensor& x, const Shape& shape);
 /// All axes from `first` to `last` as one.

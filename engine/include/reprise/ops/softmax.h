@@ -50,8 +50,8 @@ struct CrossEntropy {
 Tensor softmax(const Tensor& x, int axis = -1);
 Tensor log_softmax(const Tensor& x, int axis = -1);
 
-/// Cross entropy in nats of logits (..., V) with integer targets (...), averaged over the targets that are not `ignore_index`.
-/// Throws ShapeError, and ValueError for a target outside [0, V).
+/// Cross entropy in nats of logits (..., V) with integer targets (...), averaged over the targets that are
+/// not `ignore_index`. Throws ShapeError, and ValueError for a target outside [0, V).
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction = Reduction::mean,
                      std::int64_t ignore_index = -100);
 

@@ -1,6 +1,6 @@
-// Scaled dot-product attention, fused: softmax(scale * q k^T + causal mask) v, without storing the (T, T) scores: memory is
-// linear in the sequence (Dao et al. 2022). q, k, v, out and gradients are (B, H, T, D) views with unit stride in D and
-// any other strides. lse (B, H, T) is contiguous in Compute<T>'s dtype.
+// Scaled dot-product attention, fused: softmax(scale * q k^T + causal mask) v, without storing the (T, T)
+// scores: memory is linear in the sequence (Dao et al. 2022). q, k, v, out and gradients are (B, H, T, D)
+// views with unit stride in D and any other strides. lse (B, H, T) is contiguous in Compute<T>'s dtype.
 #pragma once
 
 #include "reprise/kernels/view.h"
@@ -17,12 +17,14 @@ struct AttentionParams {
 std::size_t attention_workspace_bytes(DeviceKind, const AttentionParams&, const ConstView& q, bool backward);
 
 /// out and lse = log(sum(exp(scores))) per row.
-void attention_forward(const Queue&, const AttentionParams&, RandomKey, const ConstView& q, const ConstView& k,
-                       const ConstView& v, const View& out, const View& lse, const Workspace&);
+void attention_forward(const Queue&, const AttentionParams&, RandomKey, const ConstView& q,
+                       const ConstView& k, const ConstView& v, const View& out, const View& lse,
+                       const Workspace&);
 
 /// dq, dk, dv from what forward kept; probabilities are computed again from lse. Deterministic.
-void attention_backward(const Queue&, const AttentionParams&, RandomKey, const ConstView& q, const ConstView& k,
-                        const ConstView& v, const ConstView& out, const ConstView& lse, const ConstView& dout,
-                        const Target& dq, const Target& dk, const Target& dv, const Workspace&);
+void attention_backward(const Queue&, const AttentionParams&, RandomKey, const ConstView& q,
+                        const ConstView& k, const ConstView& v, const ConstView& out, const ConstView& lse,
+                        const ConstView& dout, const Target& dq, const Target& dk, const Target& dv,
+                        const Workspace&);
 
 }  // namespace reprise::kernels

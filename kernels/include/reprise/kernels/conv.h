@@ -1,6 +1,6 @@
-// Two-dimensional convolution and pooling. Tensors are (N, C, H, W) by size; memory order is channels-last (see
-// Layout::is_channels_last) for x, y and their gradients: the operations make it so. Weights are (O, I / groups, KH, KW),
-// row-major. Through oneDNN on the CPU when present, im2col and Eigen otherwise.
+// Two-dimensional convolution and pooling. Tensors are (N, C, H, W) by size; memory order is channels-last
+// (see Layout::is_channels_last) for x, y and their gradients: the operations make it so. Weights are (O, I /
+// groups, KH, KW), row-major. Through oneDNN on the CPU when present, im2col and Eigen otherwise.
 #pragma once
 
 #include "reprise/kernels/view.h"
@@ -17,18 +17,18 @@ struct Conv2dParams {
 
 enum class ConvPass : std::uint8_t { forward, backward_data, backward_weight };
 
-/// Scratch for one pass of a convolution of these shapes. A pass that overwrites its gradient may need much less than one
-/// that accumulates.
-std::size_t conv2d_workspace_bytes(DeviceKind, ConvPass, const Conv2dParams&, const ConstView& x, const ConstView& w,
-                                   const ConstView& y, Write write = Write::accumulate);
+/// Scratch for one pass of a convolution of these shapes. A pass that overwrites its gradient may need much
+/// less than one that accumulates.
+std::size_t conv2d_workspace_bytes(DeviceKind, ConvPass, const Conv2dParams&, const ConstView& x,
+                                   const ConstView& w, const ConstView& y, Write write = Write::accumulate);
 
 /// y = x * w + bias; bias (O) may be null.
-void conv2d_forward(const Queue&, const Conv2dParams&, const ConstView& x, const ConstView& w, const ConstView& bias,
-                    const View& y, const Workspace&);
+void conv2d_forward(const Queue&, const Conv2dParams&, const ConstView& x, const ConstView& w,
+                    const ConstView& bias, const View& y, const Workspace&);
 
 /// dx (=, +=) dy * transposed w.
-void conv2d_backward_data(const Queue&, const Conv2dParams&, const ConstView& dy, const ConstView& w, const Target& dx,
-                          const Workspace&);
+void conv2d_backward_data(const Queue&, const Conv2dParams&, const ConstView& dy, const ConstView& w,
+                          const Target& dx, const Workspace&);
 
 /// dw (=, +=) x correlated with dy. (The bias gradient is a reduction: see reduce.h.)
 void conv2d_backward_weight(const Queue&, const Conv2dParams&, const ConstView& x, const ConstView& dy,
@@ -42,8 +42,10 @@ struct Pool2dParams {
   bool operator==(const Pool2dParams&) const = default;
 };
 
-/// y = maximum of each window; index (int32, y's sizes) is the flat position h * W + w of the first maximum; NaN wins.
-void max_pool2d_forward(const Queue&, const Pool2dParams&, const ConstView& x, const View& y, const View& index);
+/// y = maximum of each window; index (int32, y's sizes) is the flat position h * W + w of the first maximum;
+/// NaN wins.
+void max_pool2d_forward(const Queue&, const Pool2dParams&, const ConstView& x, const View& y,
+                        const View& index);
 
 /// dx (=, +=) dy scattered to `index`; deterministic.
 void max_pool2d_backward(const Queue&, const Pool2dParams&, const ConstView& index, const ConstView& dy,

@@ -53,12 +53,16 @@ struct float16 {
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::float64:
-    case DType::int64: return 8;
+    case DType::int64:
+      return 8;
     case DType::float32:
-    case DType::int32: return 4;
+    case DType::int32:
+      return 4;
     case DType::bfloat16:
-    case DType::float16: return 2;
-    case DType::boolean: return 1;
+    case DType::float16:
+      return 2;
+    case DType::boolean:
+      return 1;
   }
   return 0;
 }
@@ -66,13 +70,20 @@ constexpr std::size_t size_of(DType dtype) {
 /// "float32", "int64", ...: as PyTorch spells them.
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
-    case DType::float32: return "float32";
-    case DType::float64: return "float64";
-    case DType::bfloat16: return "bfloat16";
-    case DType::float16: return "float16";
-    case DType::int32: return "int32";
-    case DType::int64: return "int64";
-    case DType::boolean: return "bool";
+    case DType::float32:
+      return "float32";
+    case DType::float64:
+      return "float64";
+    case DType::bfloat16:
+      return "bfloat16";
+    case DType::float16:
+      return "float16";
+    case DType::int32:
+      return "int32";
+    case DType::int64:
+      return "int64";
+    case DType::boolean:
+      return "bool";
   }
   return "?";
 }
@@ -86,12 +97,18 @@ constexpr bool is_floating(DType dtype) {
 /// The element type of a C++ type.
 template <class T>
 constexpr DType dtype_of() {
-  if constexpr (std::is_same_v<T, float>) return DType::float32;
-  else if constexpr (std::is_same_v<T, double>) return DType::float64;
-  else if constexpr (std::is_same_v<T, bfloat16>) return DType::bfloat16;
-  else if constexpr (std::is_same_v<T, float16>) return DType::float16;
-  else if constexpr (std::is_same_v<T, std::int32_t>) return DType::int32;
-  else if constexpr (std::is_same_v<T, std::int64_t>) return DType::int64;
+  if constexpr (std::is_same_v<T, float>)
+    return DType::float32;
+  else if constexpr (std::is_same_v<T, double>)
+    return DType::float64;
+  else if constexpr (std::is_same_v<T, bfloat16>)
+    return DType::bfloat16;
+  else if constexpr (std::is_same_v<T, float16>)
+    return DType::float16;
+  else if constexpr (std::is_same_v<T, std::int32_t>)
+    return DType::int32;
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    return DType::int64;
   else {
     static_assert(std::is_same_v<T, bool>, "no tensor holds this type");
     return DType::boolean;
@@ -110,11 +127,20 @@ using Compute = std::conditional_t<std::is_same_v<T, bfloat16> || std::is_same_v
 template <class F>
 bool dispatch_floating(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::float32: f.template operator()<float>(); return true;
-    case DType::float64: f.template operator()<double>(); return true;
-    case DType::bfloat16: f.template operator()<bfloat16>(); return true;
-    case DType::float16: f.template operator()<float16>(); return true;
-    default: return false;
+    case DType::float32:
+      f.template operator()<float>();
+      return true;
+    case DType::float64:
+      f.template operator()<double>();
+      return true;
+    case DType::bfloat16:
+      f.template operator()<bfloat16>();
+      return true;
+    case DType::float16:
+      f.template operator()<float16>();
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -123,9 +149,15 @@ template <class F>
 void dispatch_all(DType dtype, F&& f) {
   if (dispatch_floating(dtype, f)) return;
   switch (dtype) {
-    case DType::int32: f.template operator()<std::int32_t>(); return;
-    case DType::int64: f.template operator()<std::int64_t>(); return;
-    default: f.template operator()<bool>(); return;
+    case DType::int32:
+      f.template operator()<std::int32_t>();
+      return;
+    case DType::int64:
+      f.template operator()<std::int64_t>();
+      return;
+    default:
+      f.template operator()<bool>();
+      return;
   }
 }
 

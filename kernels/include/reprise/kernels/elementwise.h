@@ -1,7 +1,8 @@
 // Elementwise family: y_i = f(x_i), y_i = f(a_i, b_i), and their gradients; copies, casts and fills.
 //
-// Each function is a functor with `value` and `derivative`, listed once in elementwise_functors.h and compiled
-// for every backend from that list. Inputs may have any strides (0 on broadcast axes); sizes agree with y's.
+// Each function is a functor with `value` and `derivative`, listed once in elementwise_functors.h and
+// compiled for every backend from that list. Inputs may have any strides (0 on broadcast axes); sizes agree
+// with y's.
 #pragma once
 
 #include "reprise/kernels/view.h"
@@ -10,7 +11,22 @@ namespace reprise::kernels {
 
 /// Functions of one tensor; `alpha` in the comments is the scalar attribute.
 enum class Unary : std::uint8_t {
-  neg, abs, exp, log, sqrt, rsqrt, square, reciprocal, tanh, sigmoid, relu, gelu_tanh, gelu_erf, silu, sin, cos,
+  neg,
+  abs,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  square,
+  reciprocal,
+  tanh,
+  sigmoid,
+  relu,
+  gelu_tanh,
+  gelu_erf,
+  silu,
+  sin,
+  cos,
   add_scalar,  // x + alpha
   mul_scalar,  // x * alpha
   pow_scalar,  // x ^ alpha
@@ -38,10 +54,10 @@ void unary_backward(const Queue&, Unary function, double alpha, const ConstView&
 /// y = f(a, b); all dtypes but boolean (integers: add, sub, mul, maximum, minimum; div truncates).
 void binary_forward(const Queue&, Binary function, const ConstView& a, const ConstView& b, const View& y);
 
-/// da (=, +=) dy * df/da and db likewise, without reduction: da and db have dy's sizes. Ties of maximum and minimum
-/// share the gradient equally. a and b may be null for add and sub.
-void binary_backward(const Queue&, Binary function, const ConstView& a, const ConstView& b, const ConstView& dy,
-                     const Target& da, const Target& db);
+/// da (=, +=) dy * df/da and db likewise, without reduction: da and db have dy's sizes. Ties of maximum and
+/// minimum share the gradient equally. a and b may be null for add and sub.
+void binary_backward(const Queue&, Binary function, const ConstView& a, const ConstView& b,
+                     const ConstView& dy, const Target& da, const Target& db);
 
 /// y = a (op) b, boolean.
 void compare(const Queue&, Compare function, const ConstView& a, const ConstView& b, const View& y);

@@ -11,17 +11,18 @@ enum class Activation : std::uint8_t { none, relu, gelu_tanh, gelu_erf, silu };
 /// Scratch for `matmul` of these operands.
 std::size_t matmul_workspace_bytes(DeviceKind, const ConstView& a, const ConstView& b, const View& c);
 
-/// c (=, +=) alpha * a b; a is (..., M, K), b is (..., K, N), c is (..., M, N), leading axes equal (stride 0 broadcasts;
-/// not in c). Transposition is expressed by strides. Floating dtypes, all three equal; 16-bit ones accumulate in
-/// float32. K = 0 gives zeros.
-void matmul(const Queue&, double alpha, const ConstView& a, const ConstView& b, const Target& c, const Workspace&);
+/// c (=, +=) alpha * a b; a is (..., M, K), b is (..., K, N), c is (..., M, N), leading axes equal (stride 0
+/// broadcasts; not in c). Transposition is expressed by strides. Floating dtypes, all three equal; 16-bit
+/// ones accumulate in float32. K = 0 gives zeros.
+void matmul(const Queue&, double alpha, const ConstView& a, const ConstView& b, const Target& c,
+            const Workspace&);
 
 /// Scratch for `linear_forward`.
 std::size_t linear_workspace_bytes(DeviceKind, const ConstView& x, const ConstView& w, const View& y);
 
-/// pre = x w + bias, y = activation(pre). x is (M, K), w is (K, N) (a transposed weight comes as strides), bias (N) or null,
-/// pre and y (M, N). With Activation::none `pre` is null. When `y` is null only `pre` is written; when `pre` is null
-/// and an activation is asked for, y is made in place.
+/// pre = x w + bias, y = activation(pre). x is (M, K), w is (K, N) (a transposed weight comes as strides),
+/// bias (N) or null, pre and y (M, N). With Activation::none `pre` is null. When `y` is null only `pre` is
+/// written; when `pre` is null and an activation is asked for, y is made in place.
 void linear_forward(const Queue&, Activation, const ConstView& x, const ConstView& w, const ConstView& bias,
                     const View& pre, const View& y, const Workspace&);
 
@@ -31,9 +32,9 @@ void bias_backward(const Queue&, const ConstView& dy, const Target& dbias);
 /// A library behind the CPU's matrix products and convolutions.
 enum class CpuLibrary : std::uint8_t { automatic, onednn, eigen };
 
-/// Chooses the library for all products and convolutions of this process, for tests and benchmarks; not while a kernel
-/// runs. `automatic`, the default, takes oneDNN where it was compiled in and suits the shapes. What oneDNN cannot do
-/// (float64, or anything when it is absent) goes through Eigen all the same.
+/// Chooses the library for all products and convolutions of this process, for tests and benchmarks; not while
+/// a kernel runs. `automatic`, the default, takes oneDNN where it was compiled in and suits the shapes. What
+/// oneDNN cannot do (float64, or anything when it is absent) goes through Eigen all the same.
 void use_cpu_library(CpuLibrary);
 
 /// Name of the library behind the CPU's matrix products, such as "oneDNN 2.6.3" or "Eigen 3.4.0".

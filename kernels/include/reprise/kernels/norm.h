@@ -1,6 +1,7 @@
-// Normalisation. Layer and RMS norm see x as rows (M, C), contiguous; batch norm sees x as (N, C, H, W) in channels-last
-// order or (N, C). Statistics are kept in `Compute<T>`'s dtype: float32, or float64 for float64. Weights and biases have x's
-// dtype and may be null. Parameter gradients are summed in an order that does not depend on the number of threads.
+// Normalisation. Layer and RMS norm see x as rows (M, C), contiguous; batch norm sees x as (N, C, H, W) in
+// channels-last order or (N, C). Statistics are kept in `Compute<T>`'s dtype: float32, or float64 for
+// float64. Weights and biases have x's dtype and may be null. Parameter gradients are summed in an order that
+// does not depend on the number of threads.
 #pragma once
 
 #include "reprise/kernels/view.h"
@@ -8,8 +9,8 @@
 namespace reprise::kernels {
 
 /// y = (x - mean) * rstd * weight + bias per row; mean and rstd are (M).
-void layer_norm_forward(const Queue&, double eps, const ConstView& x, const ConstView& weight, const ConstView& bias,
-                        const View& y, const View& mean, const View& rstd);
+void layer_norm_forward(const Queue&, double eps, const ConstView& x, const ConstView& weight,
+                        const ConstView& bias, const View& y, const View& mean, const View& rstd);
 
 std::size_t norm_backward_workspace_bytes(DeviceKind, const ConstView& x);
 
@@ -28,17 +29,19 @@ void rms_norm_backward(const Queue&, const ConstView& x, const ConstView& weight
 std::size_t batch_norm_workspace_bytes(DeviceKind, const ConstView& x);
 
 /// mean (C) and biased variance (C) of x over N, H, W (two-pass or Welford: no cancellation).
-void batch_norm_statistics(const Queue&, const ConstView& x, const View& mean, const View& variance, const Workspace&);
+void batch_norm_statistics(const Queue&, const ConstView& x, const View& mean, const View& variance,
+                           const Workspace&);
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, then relu where asked for.
 void batch_norm_apply(const Queue&, double eps, bool relu, const ConstView& x, const ConstView& mean,
-                      const ConstView& variance, const ConstView& weight, const ConstView& bias, const View& y);
+                      const ConstView& variance, const ConstView& weight, const ConstView& bias,
+                      const View& y);
 
-/// Gradients of batch_norm_apply. With `training` mean and variance are functions of x, else constants. With `relu` the
-/// sign of the output is computed again from x. dx may be dy's own memory.
-void batch_norm_backward(const Queue&, double eps, bool relu, bool training, const ConstView& x, const ConstView& mean,
-                         const ConstView& variance, const ConstView& weight, const ConstView& bias,
-                         const ConstView& dy, const Target& dx, const Target& dweight, const Target& dbias,
-                         const Workspace&);
+/// Gradients of batch_norm_apply. With `training` mean and variance are functions of x, else constants. With
+/// `relu` the sign of the output is computed again from x. dx may be dy's own memory.
+void batch_norm_backward(const Queue&, double eps, bool relu, bool training, const ConstView& x,
+                         const ConstView& mean, const ConstView& variance, const ConstView& weight,
+                         const ConstView& bias, const ConstView& dy, const Target& dx, const Target& dweight,
+                         const Target& dbias, const Workspace&);
 
 }  // namespace reprise::kernels

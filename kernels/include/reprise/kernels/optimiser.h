@@ -1,4 +1,5 @@
-// Optimiser steps over all parameters in one pass. Moments have the parameter's sizes in float32 (float64 for float64).
+// Optimiser steps over all parameters in one pass. Moments have the parameter's sizes in float32 (float64 for
+// float64).
 #pragma once
 
 #include "reprise/kernels/view.h"
@@ -7,8 +8,8 @@ namespace reprise::kernels {
 
 struct AdamWParams {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  std::int64_t step = 1;       // counts from 1
-  double gradient_scale = 1.0; // multiplies every gradient (clipping)
+  std::int64_t step = 1;        // counts from 1
+  double gradient_scale = 1.0;  // multiplies every gradient (clipping)
 };
 
 struct AdamWTensor {

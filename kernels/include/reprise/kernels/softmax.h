@@ -1,5 +1,5 @@
-// Softmax, log-softmax and cross entropy over the last axis of rows (M, V); x, y, dy, dx may have any row stride, unit
-// stride inside a row.
+// Softmax, log-softmax and cross entropy over the last axis of rows (M, V); x, y, dy, dx may have any row
+// stride, unit stride inside a row.
 #pragma once
 
 #include "reprise/kernels/view.h"
@@ -17,16 +17,17 @@ void log_softmax_backward(const Queue&, const ConstView& y, const ConstView& dy,
 
 enum class Reduction : std::uint8_t { none, mean, sum };
 
-/// loss = -log softmax(logits)[target], fused. logits (M, V), targets (M) int32 or int64, row_loss and lse (log-sum-exp) (M) in
-/// Compute<T>'s dtype, total (scalar, same dtype) = sum or mean over targets that are not ignored (NaN where there is none, as
-/// in PyTorch), null with Reduction::none. An ignored row has loss 0. Returns the first target outside [0, V) that is not
-/// `ignore_index`, or `ignore_index` when all are fine. `count` (scalar, same dtype) receives the number of rows not ignored.
-std::int64_t cross_entropy_forward(const Queue&, Reduction, std::int64_t ignore_index, const ConstView& logits,
-                                   const ConstView& targets, const View& row_loss, const View& lse, const View& total,
-                                   const View& count);
+/// loss = -log softmax(logits)[target], fused. logits (M, V), targets (M) int32 or int64, row_loss and lse
+/// (log-sum-exp) (M) in Compute<T>'s dtype, total (scalar, same dtype) = sum or mean over targets that are
+/// not ignored (NaN where there is none, as in PyTorch), null with Reduction::none. An ignored row has loss
+/// 0. Returns the first target outside [0, V) that is not `ignore_index`, or `ignore_index` when all are
+/// fine. `count` (scalar, same dtype) receives the number of rows not ignored.
+std::int64_t cross_entropy_forward(const Queue&, Reduction, std::int64_t ignore_index,
+                                   const ConstView& logits, const ConstView& targets, const View& row_loss,
+                                   const View& lse, const View& total, const View& count);
 
-/// dlogits (=, +=) (softmax(logits) - onehot(target)) * dloss (/ count for the mean); dloss is a scalar or, with
-/// Reduction::none, (M). dlogits may be the memory of logits.
+/// dlogits (=, +=) (softmax(logits) - onehot(target)) * dloss (/ count for the mean); dloss is a scalar or,
+/// with Reduction::none, (M). dlogits may be the memory of logits.
 void cross_entropy_backward(const Queue&, Reduction, std::int64_t ignore_index, const ConstView& logits,
                             const ConstView& targets, const ConstView& lse, const ConstView& count,
                             const ConstView& dloss, const Target& dlogits);

@@ -19,7 +19,8 @@ enum class DeviceKind : std::uint8_t { cpu, cuda };
 
 namespace reprise::kernels {
 
-/// One number per axis, indexed by any integer type (axes are `int` everywhere, which std::array takes only with a cast).
+/// One number per axis, indexed by any integer type (axes are `int` everywhere, which std::array takes only
+/// with a cast).
 struct PerAxis : std::array<std::int64_t, kMaxRank> {
   using Array = std::array<std::int64_t, kMaxRank>;
   constexpr PerAxis& operator=(const std::same_as<Array> auto& values) {
@@ -81,8 +82,10 @@ struct BasicView : Layout {
   explicit operator bool() const { return data != nullptr; }
   template <class T>
   auto as() const {
-    if constexpr (std::is_const_v<std::remove_pointer_t<Pointer>>) return static_cast<const T*>(data);
-    else return static_cast<T*>(data);
+    if constexpr (std::is_const_v<std::remove_pointer_t<Pointer>>)
+      return static_cast<const T*>(data);
+    else
+      return static_cast<T*>(data);
   }
 };
 

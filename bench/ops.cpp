@@ -58,7 +58,7 @@ void forward(benchmark::State& state, const Cases& operation, const Case& c) {
 void forward_and_backward(benchmark::State& state, const Cases& operation, const Case& c) {
   const op_test::Tensors inputs = make_inputs(operation, c, true);
   const op_test::Tensors sample = c.call(inputs);
-  Tensor gradient = ones(sample[0].shape());
+  Tensor gradient = ones(sample[0].shape(), {.dtype = sample[0].dtype()});
   if (sample[0].spec().channels_last) gradient = to_channels_last(gradient);
   const double bytes = bytes_of(inputs) + bytes_of(sample);
   for (auto _ : state) {

@@ -136,20 +136,21 @@ Tensor empty(const Shape& shape, const TensorOptions& options) {
   return result;
 }
 
+bool detail::is_representable(double value, DType dtype) {
+  switch (dtype) {
+    case DType::boolean:
+      return value == 0 || value == 1;
+    case DType::int32:
+      return value >= -0x1p31 && value < 0x1p31 && value == std::trunc(value);
+    case DType::int64:
+      return value >= -0x1p63 && value < 0x1p63 && value == std::trunc(value);
+    default:
+      return true;
+  }
+}
+
 void detail::require_representable(const char* operation, double value, DType dtype) {
-  const auto held = [&] {
-    switch (dtype) {
-      case DType::boolean:
-        return value == 0 || value == 1;
-      case DType::int32:
-        return value >= -0x1p31 && value < 0x1p31 && value == std::trunc(value);
-      case DType::int64:
-        return value >= -0x1p63 && value < 0x1p63 && value == std::trunc(value);
-      default:
-        return true;
-    }
-  };
-  if (!held())
+  if (!is_representable(value, dtype))
     throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
 }
 

@@ -20,10 +20,13 @@ Tensors passed_on(const Tensors& inputs) {
 
 Tensors forward(const Case& c, const Tensors& inputs, const RunOptions& options) {
   if (!options.intermediates) return call(c, inputs);
+  Tensors results;
+  if (options.inputs_before_segment) results = passed_on(inputs);
   std::optional<checkpoint::Segment> segment;
   if (options.segment)
     segment.emplace("case", checkpoint::SegmentOptions{.drop = *options.segment, .spare_last = false});
-  Tensors outputs = call(c, passed_on(inputs));
+  if (!options.inputs_before_segment) results = passed_on(inputs);
+  Tensors outputs = call(c, std::move(results));
   for (Tensor& output : outputs) {
     if (output.requires_grad()) output = output * 1.0;
   }

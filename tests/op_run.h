@@ -15,6 +15,7 @@ struct RunOptions {
   GradMask wanted = ~GradMask{0};  // inputs that want a gradient, where they can
   bool intermediates = false;      // the operation's inputs and outputs are intermediates of a larger graph
   std::optional<checkpoint::Drop> segment{};  // that graph is a checkpoint segment
+  bool inputs_before_segment = false;         // which begins with the operation itself
   Order cotangent_order = Order::row_major;
   int backwards = 1;  // times that backward is played; all but the last keep the tape
 };

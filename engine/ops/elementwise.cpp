@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
+#include "representable.h"
 #include "reprise/ops/broadcast.h"
 
 namespace reprise {
@@ -224,8 +223,7 @@ Tensor binary(Tensor a, Tensor b) {
 template <kernels::Unary F>
 Tensor with_scalar(std::string_view name, Tensor x, double alpha) {
   const DType dtype = x.dtype();
-  const double bound = dtype == DType::int32 ? 0x1p31 : 0x1p63;
-  if (!is_floating(dtype) && !(alpha == std::trunc(alpha) && alpha >= -bound && alpha < bound)) {
+  if (dtype != DType::boolean && !detail::is_representable(alpha, dtype)) {
     throw TypeError(fmt::format(
         "[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)", name,
         alpha, name_of(dtype), to_string(x.shape())));

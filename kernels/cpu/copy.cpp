@@ -43,19 +43,29 @@ void compare_row(const void* const* in, void* out, std::int64_t n, double) {
 
 template <class T>
 void where_row(const void* const* in, void* out, std::int64_t n, double) {
-  const bool* condition = static_cast<const bool*>(in[0]);
+  // GCC 12 vectorises this with conditions as bytes, and with loads that do not depend on them.
+  const auto* condition = static_cast<const unsigned char*>(in[0]);
   const T* a = static_cast<const T*>(in[1]);
   const T* b = static_cast<const T*>(in[2]);
   T* y = static_cast<T*>(out);
   if (a && b) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) y[i] = condition[i] ? a[i] : b[i];
+    for (std::int64_t i = 0; i < n; ++i) {
+      const T if_true = a[i], if_false = b[i];
+      y[i] = condition[i] != 0 ? if_true : if_false;
+    }
   } else if (a) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) y[i] = condition[i] ? a[i] : T(0);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const T if_true = a[i];
+      y[i] = condition[i] != 0 ? if_true : T(0);
+    }
   } else if (b) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) y[i] = condition[i] ? T(0) : b[i];
+    for (std::int64_t i = 0; i < n; ++i) {
+      const T if_false = b[i];
+      y[i] = condition[i] != 0 ? T(0) : if_false;
+    }
   } else {
     std::fill_n(y, n, T(0));
   }

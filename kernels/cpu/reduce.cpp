@@ -103,7 +103,8 @@ struct Max {
   static constexpr A start = -std::numeric_limits<A>::infinity();
   template <class A>
   static A join(A a, A b) {
-    return a > b || a != a ? a : b;
+    // A short-circuit would be a branch, which is not vectorised.
+    return static_cast<int>(a > b) | static_cast<int>(a != a) ? a : b;
   }
 
   template <class A>

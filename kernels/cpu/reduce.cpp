@@ -103,8 +103,8 @@ struct Max {
   static constexpr A start = -std::numeric_limits<A>::infinity();
   template <class A>
   static A join(A a, A b) {
-    // A short-circuit would be a branch, which is not vectorised.
-    return static_cast<int>(a > b) | static_cast<int>(a != a) ? a : b;
+    const A most = a > b ? a : b;  // two selections, as `||` would be a branch, which is not vectorised
+    return a != a ? a : most;
   }
 
   template <class A>

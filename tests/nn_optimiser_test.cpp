@@ -1,0 +1,181 @@
+// Optimisers against their formulas in double, clipping, and schedules.
+#include <cmath>
+#include <numbers>
+
+#include "reprise/reprise.h"
+#include "tape_support.h"
+
+using namespace tape_test;
+
+namespace {
+
+constexpr int kSteps = 6;
+
+/// Gradient of element i in step s: different everywhere, some zero.
+double gradient_at(int s, std::size_t i) {
+  return std::sin(1.0 + 0.7 * s + 1.3 * static_cast<double>(i)) * (i % 5 == 4 ? 0 : 1);
+}
+
+Tensor gradient_of(int s, const Tensor& parameter) {
+  Doubles elements(static_cast<std::size_t>(parameter.numel()));
+  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = gradient_at(s, i);
+  return from_host<double>(elements, parameter.shape(), kDouble).to(parameter.dtype());
+}
+
+void check_close(const Tensor& tensor, const Doubles& expected) {
+  const double tolerance = tensor.dtype() == DType::float64 ? 1e-13 : 2e-6;
+  const Doubles elements = elements_of(tensor);
+  REQUIRE(elements.size() == expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK(std::abs(elements[i] - expected[i]) <= tolerance * std::max(1.0, std::abs(expected[i])));
+}
+
+Tensor parameter(const Shape& shape, DType dtype) {
+  return values(shape, 0.3).to(dtype).set_requires_grad(true);
+}
+
+}  // namespace
+
+TEST_CASE("AdamW follows its formula", "[nn]") {
+  const DType dtype = GENERATE(DType::float32, DType::float64);
+  const double decay = GENERATE(0.0, 0.1);
+  const double scale = GENERATE(1.0, 0.25);
+  CAPTURE(dtype, decay, scale);
+  const double beta1 = 0.8, beta2 = 0.95, eps = 1e-6;
+  const Tensor weight = parameter({3, 11}, dtype);
+  const Tensor bias = parameter({7}, dtype);
+  nn::AdamW optimiser(nn::decay_matrices({weight, bias}, decay),
+                      {.beta1 = beta1, .beta2 = beta2, .eps = eps});
+
+  struct Reference {
+    Tensor tensor;
+    double decay;
+    Doubles p = elements_of(tensor), m = Doubles(p.size()), v = Doubles(p.size());
+  };
+  std::vector<Reference> references{{weight, decay}, {bias, 0.0}};
+  for (int s = 1; s <= kSteps; ++s) {
+    const double lr = 0.05 / s;
+    for (Reference& r : references) {
+      r.tensor.set_grad(gradient_of(s, r.tensor));
+      for (std::size_t i = 0; i < r.p.size(); ++i) {
+        const double g = scale * gradient_at(s, i);
+        r.m[i] = beta1 * r.m[i] + (1 - beta1) * g;
+        r.v[i] = beta2 * r.v[i] + (1 - beta2) * g * g;
+        const double mean = r.m[i] / (1 - std::pow(beta1, s));
+        const double variance = r.v[i] / (1 - std::pow(beta2, s));
+        r.p[i] -= lr * r.decay * r.p[i];
+        r.p[i] -= lr * mean / (std::sqrt(variance) + eps);
+      }
+    }
+    optimiser.step(lr, scale);
+    for (const Reference& r : references) check_close(r.tensor, r.p);
+  }
+  CHECK(optimiser.state().size() == 4);
+}
+
+TEST_CASE("gradient descent follows its formula", "[nn]") {
+  const DType dtype = GENERATE(DType::float32, DType::float64);
+  const auto [momentum, nesterov] =
+      GENERATE(std::pair{0.0, false}, std::pair{0.9, false}, std::pair{0.9, true});
+  const double decay = GENERATE(0.0, 0.02);
+  CAPTURE(dtype, momentum, nesterov, decay);
+  Tensor weight = parameter({5, 7}, dtype);
+  nn::Sgd optimiser({{.parameters = {weight}, .weight_decay = decay}},
+                    {.momentum = momentum, .nesterov = nesterov});
+  Doubles p = elements_of(weight);
+  Doubles buffer(p.size());
+  for (int s = 1; s <= kSteps; ++s) {
+    const double lr = 0.1 / s;
+    const double scale = s % 2 == 0 ? 0.5 : 1.0;
+    weight.set_grad(gradient_of(s, weight));
+    for (std::size_t i = 0; i < p.size(); ++i) {
+      const double g = scale * gradient_at(s, i) + decay * p[i];
+      buffer[i] = s == 1 ? g : momentum * buffer[i] + g;
+      p[i] -= lr * (momentum == 0 ? g : nesterov ? g + momentum * buffer[i] : buffer[i]);
+    }
+    optimiser.step(lr, scale);
+    check_close(weight, p);
+  }
+  CHECK(optimiser.state().size() == (momentum == 0 ? 0 : 1));
+}
+
+TEMPLATE_TEST_CASE("parameters without a gradient are left alone", "[nn]", nn::AdamW, nn::Sgd) {
+  Tensor used = parameter({4}, DType::float64);
+  Tensor idle = parameter({4}, DType::float64);
+  TestType optimiser({{.parameters = {used, idle}, .weight_decay = 0.1}});
+  const auto before = bits_of(idle);
+  const std::uint32_t version = idle.version();
+  for (int s = 0; s < 3; ++s) {
+    used.set_grad(gradient_of(1, used));
+    optimiser.step(0.1);
+  }
+  CHECK(bits_of(idle) == before);
+  CHECK(idle.version() == version);
+  optimiser.zero_grad();
+  CHECK_FALSE(used.grad().defined());
+
+  // One that joins late starts as if it were new.
+  Tensor fresh = parameter({4}, DType::float64);
+  TestType other({{.parameters = {fresh}, .weight_decay = 0.1}});
+  for (Tensor* tensor : {&idle, &fresh}) tensor->set_grad(gradient_of(2, *tensor));
+  optimiser.step(0.1);
+  other.step(0.1);
+  CHECK(bits_of(idle) == bits_of(fresh));
+}
+
+TEST_CASE("optimisers take leaves only and book their state", "[nn]") {
+  const Tensor x = leaf_values({3, 3});
+  CHECK_THROWS_AS(nn::AdamW({{.parameters = {x * 2.0}}}), TapeError);
+  CHECK_THROWS_AS(nn::Sgd({{.parameters = {x * 2.0}}}), TapeError);
+  const auto booked = [] { return current_pool().statistics().of(Category::optimiser).requested.current; };
+  const std::int64_t before = booked();
+  const nn::AdamW adamw({{.parameters = {x}}});
+  CHECK(booked() - before == 2 * 9 * 8);
+}
+
+TEST_CASE("decay_matrices spares biases and norms", "[nn]") {
+  const std::vector<nn::ParameterGroup> groups =
+      nn::decay_matrices({leaf_values({2, 3}), leaf_values({3}), leaf_values({2, 1, 3, 3}), leaf(1.0)}, 0.1);
+  REQUIRE(groups.size() == 2);
+  CHECK(groups[0].weight_decay == 0.1);
+  CHECK(groups[1].weight_decay == 0.0);
+  CHECK(groups[0].parameters.size() == 2);
+  CHECK(groups[1].parameters.size() == 2);
+}
+
+TEST_CASE("the norm of all gradients is clipped", "[nn]") {
+  std::vector<Tensor> parameters{parameter({33}, DType::float32), parameter({2, 5}, DType::float64),
+                                 parameter({3}, DType::float32)};
+  CHECK(nn::gradient_norm(parameters) == 0);
+  double squares = 0;
+  for (std::size_t p = 0; p < 2; ++p) {  // the last has none
+    parameters[p].set_grad(gradient_of(3, parameters[p]));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(parameters[p].numel()); ++i)
+      squares += std::pow(gradient_at(3, i), 2);
+  }
+  CHECK(nn::gradient_norm(parameters) == Approx(std::sqrt(squares)).epsilon(1e-6));
+
+  CHECK(nn::clip_factor(4.0, 1.0) == 0.25);
+  CHECK(nn::clip_factor(1.0, 1.0) == 1.0);
+  CHECK(nn::clip_factor(0.5, 1.0) == 1.0);
+  CHECK(nn::clip_factor(0.0, 1.0) == 1.0);
+  CHECK(nn::clip_factor(4.0, 0.0) == 1.0);
+}
+
+TEST_CASE("schedules", "[nn]") {
+  using Kind = nn::Schedule::Kind;
+  const nn::Schedule constant{.kind = Kind::constant, .lr = 0.5, .warmup = 4};
+  for (const auto& [step, lr] : {std::pair{0, 0.125}, {1, 0.25}, {3, 0.5}, {4, 0.5}, {1000, 0.5}})
+    CHECK(constant.at(step) == Approx(lr));
+
+  const nn::Schedule falling{.kind = Kind::step, .lr = 1.0, .step_every = 10, .step_factor = 0.1};
+  for (const auto& [step, lr] : {std::pair{0, 1.0}, {9, 1.0}, {10, 0.1}, {19, 0.1}, {25, 0.01}})
+    CHECK(falling.at(step) == Approx(lr));
+
+  const nn::Schedule cosine{.kind = Kind::cosine, .lr = 1.0, .min_lr = 0.2, .warmup = 10, .total = 110};
+  for (const auto& [step, lr] : {std::pair{0, 0.1}, {9, 1.0}, {10, 1.0}, {60, 0.6}, {110, 0.2}, {1000, 0.2}})
+    CHECK(cosine.at(step) == Approx(lr));
+  CHECK(cosine.at(35) == Approx(0.2 + 0.4 * (1 + std::cos(std::numbers::pi / 4))));
+  const nn::Schedule plain;
+  CHECK(plain.at(0) == plain.lr);
+}

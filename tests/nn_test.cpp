@@ -1,0 +1,416 @@
+// Modules: the names and sizes of their state, their modes, their initialisation, and what looks at them from
+// outside.
+#include <cmath>
+
+#include "reprise/reprise.h"
+#include "tape_support.h"
+
+using namespace tape_test;
+
+namespace {
+
+nn::GptConfig small_gpt() {
+  return {.vocabulary = 31, .context = 12, .layers = 2, .heads = 2, .width = 16, .dropout = 0.2};
+}
+
+template <class Module>
+std::vector<std::string> names_of(Module& module) {
+  std::vector<std::string> names;
+  for (const nn::NamedTensor& entry : nn::named_parameters(module)) names.push_back(entry.name);
+  return names;
+}
+
+template <class Module>
+std::vector<nn::NamedTensor> state_of(Module& module) {
+  std::vector<nn::NamedTensor> state = nn::named_parameters(module);
+  for (nn::NamedTensor& entry : nn::named_buffers(module)) state.push_back(std::move(entry));
+  return state;
+}
+
+/// The same names with copies of the tensors.
+std::vector<nn::NamedTensor> copy_of(const std::vector<nn::NamedTensor>& state) {
+  const NoGrad no_grad;
+  std::vector<nn::NamedTensor> copies;
+  for (const nn::NamedTensor& entry : state) copies.push_back({entry.name, entry.tensor.detach().clone()});
+  return copies;
+}
+
+std::string digest_of(const std::vector<nn::NamedTensor>& state) { return nn::digest(nn::tensors_of(state)); }
+std::string digest_of(const Tensor& tensor) { return nn::digest({&tensor, 1}); }
+
+const Tensor& find(const std::vector<nn::NamedTensor>& state, const std::string& name) {
+  for (const nn::NamedTensor& entry : state) {
+    if (entry.name == name) return entry.tensor;
+  }
+  FAIL("no " << name);
+  throw std::logic_error(name);
+}
+
+Tensor small_ids(std::int64_t batch = 2, std::int64_t seq = 7) {
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(batch * seq));
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i * 5 % 31);
+  return tensor<std::int32_t>(ids, {batch, seq});
+}
+
+struct Moments {
+  double mean = 0, deviation = 0, largest = 0;
+};
+Moments moments_of(const Tensor& tensor) {
+  Moments moments;
+  const std::vector<float> elements = tensor.to_vector<float>();
+  const auto n = static_cast<double>(elements.size());
+  for (const double x : elements) {
+    moments.mean += x / n;
+    moments.largest = std::max(moments.largest, std::abs(x));
+  }
+  for (const double x : elements) moments.deviation += (x - moments.mean) * (x - moments.mean) / n;
+  moments.deviation = std::sqrt(moments.deviation);
+  return moments;
+}
+
+void check_normal(const Tensor& tensor, double deviation) {
+  CAPTURE(tensor.name());
+  const Moments moments = moments_of(tensor);
+  const double error = 5 * deviation / std::sqrt(static_cast<double>(tensor.numel()));
+  CHECK(std::abs(moments.mean) < error);
+  CHECK(std::abs(moments.deviation - deviation) < error);
+}
+
+void check_constant(const Tensor& tensor, double value) {
+  for (const double x : tensor.to_vector<double>()) CHECK(x == value);
+}
+
+/// Parameters of a GPT whose head is the token table.
+std::int64_t gpt_parameters(const nn::GptConfig& config) {
+  const std::int64_t c = config.width;
+  const std::int64_t block = 2 * c + (3 * c * c + 3 * c) + (c * c + c) + 2 * c + 2 * (4 * c * c) + 5 * c;
+  return (config.vocabulary + config.context) * c + config.layers * block + 2 * c;
+}
+
+}  // namespace
+
+TEST_CASE("the state of a GPT has the names and sizes of PyTorch's GPT-2", "[nn]") {
+  nn::Gpt model({.vocabulary = 11, .context = 8, .layers = 2, .heads = 12, .width = 768});
+  const std::vector<std::pair<std::string, Shape>> block{
+      {"ln_1.weight", {768}},
+      {"ln_1.bias", {768}},
+      {"attn.c_attn.weight", {768, 2304}},
+      {"attn.c_attn.bias", {2304}},
+      {"attn.c_proj.weight", {768, 768}},
+      {"attn.c_proj.bias", {768}},
+      {"ln_2.weight", {768}},
+      {"ln_2.bias", {768}},
+      {"mlp.c_fc.weight", {768, 3072}},
+      {"mlp.c_fc.bias", {3072}},
+      {"mlp.c_proj.weight", {3072, 768}},
+      {"mlp.c_proj.bias", {768}},
+  };
+  std::vector<std::pair<std::string, Shape>> expected{{"transformer.wte.weight", {11, 768}},
+                                                      {"transformer.wpe.weight", {8, 768}}};
+  for (const std::string number : {"0", "1"}) {
+    for (const auto& [name, shape] : block)
+      expected.emplace_back("transformer.h." + number + "." + name, shape);
+  }
+  expected.emplace_back("transformer.ln_f.weight", Shape{768});
+  expected.emplace_back("transformer.ln_f.bias", Shape{768});
+
+  const std::vector<nn::NamedTensor> parameters = nn::named_parameters(model);
+  REQUIRE(parameters.size() == expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    CHECK(parameters[i].name == expected[i].first);
+    CHECK(parameters[i].tensor.shape() == expected[i].second);
+    CHECK(parameters[i].tensor.name() == expected[i].first);
+    CHECK(parameters[i].tensor.requires_grad());
+  }
+  CHECK(nn::named_buffers(model).empty());
+}
+
+TEST_CASE("the state of a ResNet has the names and sizes of torchvision's", "[nn]") {
+  nn::Resnet model({.stages = {1, 1}, .width = 8, .classes = 5, .projection = true});
+  CHECK(names_of(model) == std::vector<std::string>{
+                               "conv1.weight",
+                               "bn1.weight",
+                               "bn1.bias",
+                               "layer1.0.conv1.weight",
+                               "layer1.0.bn1.weight",
+                               "layer1.0.bn1.bias",
+                               "layer1.0.conv2.weight",
+                               "layer1.0.bn2.weight",
+                               "layer1.0.bn2.bias",
+                               "layer2.0.conv1.weight",
+                               "layer2.0.bn1.weight",
+                               "layer2.0.bn1.bias",
+                               "layer2.0.conv2.weight",
+                               "layer2.0.bn2.weight",
+                               "layer2.0.bn2.bias",
+                               "layer2.0.downsample.0.weight",
+                               "layer2.0.downsample.1.weight",
+                               "layer2.0.downsample.1.bias",
+                               "fc.weight",
+                               "fc.bias",
+                           });
+  const std::vector<nn::NamedTensor> state = state_of(model);
+  CHECK(find(state, "layer2.0.downsample.0.weight").shape() == Shape{16, 8, 1, 1});
+  CHECK(find(state, "fc.weight").shape() == Shape{5, 16});
+
+  const std::vector<nn::NamedTensor> buffers = nn::named_buffers(model);
+  CHECK(buffers.size() == 3 * 6);
+  CHECK(find(buffers, "bn1.running_mean").shape() == Shape{8});
+  CHECK(find(buffers, "layer2.0.downsample.1.running_var").shape() == Shape{16});
+  CHECK(find(buffers, "layer1.0.bn2.num_batches_tracked").dtype() == DType::int64);
+  CHECK(find(buffers, "bn1.num_batches_tracked").rank() == 0);
+  for (const nn::NamedTensor& buffer : buffers) CHECK_FALSE(buffer.tensor.requires_grad());
+}
+
+TEST_CASE("presets have as many parameters as published", "[nn]") {
+  nn::Gpt small(small_gpt());
+  REQUIRE(gpt_parameters(small_gpt()) == nn::count_elements(nn::parameters(small)));
+  CHECK(gpt_parameters(nn::gpt_preset("gpt2")) == 124'439'808);
+  CHECK(gpt_parameters(nn::gpt_preset("gpt2-medium")) == 354'823'168);
+  CHECK(gpt_parameters(nn::gpt_preset("gpt2-large")) == 774'030'080);
+  CHECK(gpt_parameters(nn::gpt_preset("gpt2-xl")) == 1'557'611'200);
+  CHECK_THROWS_WITH(nn::gpt_preset("gpt3"), Contains("[gpt]") && Contains("'gpt3'") && Contains("gpt2-xl"));
+
+  const auto count = [](const char* preset) {
+    nn::Resnet model(nn::resnet_preset(preset));
+    return nn::count_elements(nn::parameters(model));
+  };
+  CHECK(count("resnet20") == 269'722);
+  CHECK(count("resnet56") == 853'018);
+  CHECK(count("resnet18") == 11'689'512);
+  CHECK(count("resnet50") == 25'557'032);
+  CHECK_THROWS_WITH(nn::resnet_preset("resnet19"), Contains("[resnet]") && Contains("resnet152"));
+}
+
+TEST_CASE("sizes that do not fit together are refused", "[nn]") {
+  const auto gpt = [](auto&& change) {
+    nn::GptConfig config = small_gpt();
+    change(config);
+    return nn::Gpt(config);
+  };
+  CHECK_THROWS_AS(gpt([](auto& c) { c.heads = 3; }), ValueError);
+  CHECK_THROWS_AS(gpt([](auto& c) { c.layers = 0; }), ValueError);
+  CHECK_THROWS_AS(gpt([](auto& c) { c.vocabulary = -1; }), ValueError);
+  CHECK_THROWS_AS(gpt([](auto& c) { c.dropout = 1.0; }), ValueError);
+  CHECK_THROWS_AS(gpt([](auto& c) { c.dropout = NAN; }), ValueError);
+  CHECK_THROWS_AS(nn::Resnet({.stages = {}}), ValueError);
+  CHECK_THROWS_AS(nn::Resnet({.stages = {1, 0}}), ValueError);
+  CHECK_THROWS_AS(nn::Resnet({.width = 0}), ValueError);
+  CHECK_THROWS_AS(nn::Linear(0, 3), ValueError);
+  CHECK_THROWS_AS(nn::Conv2d(4, 6, 3, 1, 1, false, 4), ValueError);
+
+  nn::Gpt model(small_gpt());
+  CHECK_THROWS_AS(model(small_ids(1, 13)), ShapeError);
+  CHECK_THROWS_AS(model(tensor<std::int32_t>({1, 2}, {2})), ShapeError);
+  nn::Resnet resnet({.stages = {1}, .width = 4});
+  CHECK_THROWS_AS(resnet(zeros({2, 1, 8, 8})), ShapeError);
+}
+
+TEST_CASE("train and evaluate switch dropout and batch norm", "[nn]") {
+  manual_seed(3);
+  nn::Gpt gpt(small_gpt());
+  const NoGrad no_grad;
+  CHECK(digest_of(gpt(small_ids())) != digest_of(gpt(small_ids())));
+  nn::evaluate(gpt);
+  const Generator before = generator();
+  CHECK(digest_of(gpt(small_ids())) == digest_of(gpt(small_ids())));
+  CHECK(generator() == before);
+  nn::train(gpt);
+  CHECK(digest_of(gpt(small_ids())) != digest_of(gpt(small_ids())));
+
+  nn::Resnet resnet({.stages = {1, 1}, .width = 4, .projection = true});
+  const Tensor images = randn({3, 3, 8, 8});
+  const std::string fresh = digest_of(nn::named_buffers(resnet));
+  nn::evaluate(resnet);
+  const std::string scores = digest_of(resnet(images));
+  CHECK(digest_of(resnet(images)) == scores);
+  CHECK(digest_of(nn::named_buffers(resnet)) == fresh);
+  nn::train(resnet);
+  CHECK(digest_of(resnet(images)) != scores);
+  CHECK(digest_of(nn::named_buffers(resnet)) != fresh);
+}
+
+TEST_CASE("load_state copies by name", "[nn]") {
+  manual_seed(1);
+  nn::Resnet from({.stages = {1, 1}, .width = 4, .projection = true});
+  from(randn({3, 3, 8, 8}));  // the buffers are no longer those of a fresh model
+  nn::Resnet to({.stages = {1, 1}, .width = 4, .projection = true});
+  std::vector<nn::NamedTensor> state = state_of(from);
+  REQUIRE(digest_of(state_of(to)) != digest_of(state));
+  std::reverse(state.begin(), state.end());
+  nn::load_state(to, state);
+  CHECK(digest_of(state_of(to)) == digest_of(state_of(from)));
+  CHECK_FALSE(to.fc.weight.shares_storage_with(from.fc.weight));
+  CHECK(to.fc.weight.requires_grad());
+  CHECK(to.bn1.num_batches_tracked.item<std::int64_t>() == 1);
+}
+
+TEST_CASE("load_state changes nothing when a name or a shape is wrong", "[nn]") {
+  manual_seed(1);
+  nn::Gpt from(small_gpt());
+  nn::Gpt to(small_gpt());
+  const std::string before = digest_of(state_of(to));
+  const std::vector<nn::NamedTensor> good = copy_of(state_of(from));
+  const std::string last = good.back().name;
+
+  std::vector<nn::NamedTensor> missing = good;
+  missing.pop_back();
+  CHECK_THROWS_WITH(nn::load_state(to, missing), Contains("[load_state]") && Contains(last));
+  std::vector<nn::NamedTensor> unknown = good;
+  unknown.push_back({"lm_head.bias", zeros({31})});
+  CHECK_THROWS_WITH(nn::load_state(to, unknown), Contains("[load_state]") && Contains("lm_head.bias"));
+  std::vector<nn::NamedTensor> wrong = good;
+  wrong.back().tensor = zeros({17});
+  CHECK_THROWS_AS(nn::load_state(to, wrong), ShapeError);
+  CHECK_THROWS_WITH(nn::load_state(to, wrong), Contains(last) && Contains("17") && Contains("16"));
+  std::vector<nn::NamedTensor> twice = good;
+  twice.push_back({last, zeros({16})});
+  CHECK_THROWS_WITH(nn::load_state(to, twice), Contains("[load_state]") && Contains(last));
+  CHECK(digest_of(state_of(to)) == before);
+}
+
+TEST_CASE("parameters start as in the papers", "[nn]") {
+  manual_seed(17);
+  nn::Gpt gpt({.vocabulary = 100, .context = 64, .layers = 8, .heads = 2, .width = 64});
+  check_normal(gpt.wte.weight, 0.02);
+  check_normal(gpt.wpe.weight, 0.02);
+  for (const nn::GptBlock& block : gpt.h) {
+    check_normal(block.attn.c_attn.weight, 0.02);
+    check_normal(block.mlp.c_fc.weight, 0.02);
+    check_normal(block.attn.c_proj.weight, 0.02 / 4);  // sqrt(2 * 8) branches
+    check_normal(block.mlp.c_proj.weight, 0.02 / 4);
+    for (const Tensor& bias : {block.attn.c_attn.bias, block.attn.c_proj.bias, block.mlp.c_fc.bias,
+                               block.mlp.c_proj.bias, block.ln_1.bias})
+      check_constant(bias, 0);
+    check_constant(block.ln_2.weight, 1);
+  }
+  CHECK(digest_of(gpt.h[0].mlp.c_fc.weight) != digest_of(gpt.h[1].mlp.c_fc.weight));
+
+  check_normal(nn::Conv2d(7, 32, 3).weight, std::sqrt(2.0 / (32 * 9)));
+  check_normal(nn::Conv2d(16, 32, 5, 1, 0, false, 4).weight, std::sqrt(2.0 / (8 * 25)));
+  check_constant(nn::Conv2d(2, 3, 1, 1, 0, true).bias, 0);
+  const nn::Linear linear(100, 50);
+  const Moments moments = moments_of(linear.weight);
+  CHECK(moments.largest <= 0.1);
+  CHECK(moments.largest > 0.099);
+  CHECK(std::abs(moments.deviation - 0.1 / std::sqrt(3.0)) < 0.002);
+  check_normal(nn::Embedding(80, 40).weight, 1.0);
+
+  manual_seed(17);
+  CHECK(digest_of(nn::Gpt(gpt.config).h[7].mlp.c_fc.weight) == digest_of(gpt.h[7].mlp.c_fc.weight));
+}
+
+TEST_CASE("generate draws the same text again from the same seed", "[nn]") {
+  manual_seed(5);
+  nn::Gpt model(small_gpt());
+  nn::evaluate(model);
+  const std::vector<std::int32_t> prompt{3, 1, 4};
+  const std::vector<std::int32_t> text = nn::generate(model, prompt, 20, 0.8, 7);  // beyond the context of 12
+  REQUIRE(text.size() == 23);
+  CHECK(std::vector<std::int32_t>(text.begin(), text.begin() + 3) == prompt);
+  for (const std::int32_t id : text) CHECK((id >= 0 && id < 31));
+  CHECK(nn::generate(model, prompt, 20, 0.8, 7) == text);
+  CHECK(nn::generate(model, prompt, 20, 0.8, 8) != text);
+  CHECK(nn::generate(model, prompt, 0, 0.8, 8) == prompt);
+
+  for (const double temperature : {0.0, -1.0, std::nan("")})
+    CHECK_THROWS_WITH(nn::generate(model, prompt, 1, temperature, 7), Contains("[generate] temperature"));
+  CHECK_THROWS_WITH(nn::generate(model, {}, 1, 1.0, 7), Contains("[generate] the prompt"));
+}
+
+TEST_CASE("a digest changes with every bit and not with the layout", "[nn]") {
+  const std::vector<std::int32_t> elements{1, -2, 3, 4, 5, 6, 7};
+  const std::string original = digest_of(tensor<std::int32_t>(elements, {7}));
+  CHECK(original.size() == 16);
+  for (std::size_t i = 0; i < elements.size(); ++i) {
+    for (int bit = 0; bit < 32; ++bit) {
+      std::vector<std::int32_t> changed = elements;
+      changed[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(changed[i]) ^ (1u << bit));
+      CHECK(digest_of(tensor<std::int32_t>(changed, {7})) != original);
+    }
+  }
+  CHECK(digest_of(tensor<std::int32_t>(elements, {7, 1})) != original);
+  CHECK(digest_of(tensor<float>({0.0F}, {1})) != digest_of(tensor<float>({-0.0F}, {1})));
+  CHECK(digest_of(zeros({2})) != digest_of(zeros({2}, {.dtype = DType::int32})));
+  CHECK(nn::digest(std::vector{zeros({2}), ones({2})}) != nn::digest(std::vector{ones({2}), zeros({2})}));
+  CHECK(nn::digest(std::vector<Tensor>{}) != nn::digest(std::vector{Tensor()}));
+
+  const Tensor images = randn({2, 3, 4, 5});
+  const Tensor channels_last = empty(images.shape(), {.channels_last = true}).copy_(images);
+  CHECK(digest_of(channels_last) == digest_of(images));
+  CHECK(digest_of(permute(permute(images, {3, 1, 0, 2}).contiguous(), {2, 1, 3, 0})) == digest_of(images));
+}
+
+TEST_CASE("a transaction that is not committed puts buffers and generator back", "[nn]") {
+  manual_seed(9);
+  nn::Resnet model({.stages = {1}, .width = 4});
+  const std::vector<Tensor> buffers = nn::tensors_of(nn::named_buffers(model));
+  const Tensor images = randn({2, 3, 6, 6});
+  const std::string before = nn::digest(buffers);
+  const Generator numbers = generator();
+  const auto step = [&](bool commit) {
+    nn::Transaction transaction(buffers);
+    model(dropout(images, 0.5));
+    CHECK(nn::digest(buffers) != before);
+    CHECK_FALSE(generator() == numbers);
+    if (commit) transaction.commit();
+  };
+  step(false);
+  CHECK(nn::digest(buffers) == before);
+  CHECK(generator() == numbers);
+  step(true);
+  CHECK(nn::digest(buffers) != before);
+  CHECK_FALSE(generator() == numbers);
+  CHECK_THROWS_AS(nn::Transaction({permute(zeros({2, 3}), {1, 0})}), Error);
+}
+
+TEST_CASE("batch norm follows the batch's mean and unbiased variance", "[nn]") {
+  nn::BatchNorm2d norm(2);
+  const Tensor x = tensor<float>({1, 2, 3, 5, -1, 0, 4, 4, 2, 2, 8, 1}, {3, 2, 2, 1});
+  double mean[2] = {0, 0}, variance[2] = {1, 1};
+  const std::vector<double> elements = x.to_vector<double>();
+  for (int round = 1; round <= 3; ++round) {
+    norm(x);
+    for (std::size_t c = 0; c < 2; ++c) {
+      double sum = 0, squares = 0;
+      for (std::size_t n = 0; n < 3; ++n) {
+        for (std::size_t i = 0; i < 2; ++i) sum += elements[4 * n + 2 * c + i] / 6;
+      }
+      for (std::size_t n = 0; n < 3; ++n) {
+        for (std::size_t i = 0; i < 2; ++i) squares += std::pow(elements[4 * n + 2 * c + i] - sum, 2) / 5;
+      }
+      mean[c] = 0.9 * mean[c] + 0.1 * sum;
+      variance[c] = 0.9 * variance[c] + 0.1 * squares;
+      CHECK(norm.running_mean.to_vector<double>()[c] == Approx(mean[c]).epsilon(1e-5));
+      CHECK(norm.running_var.to_vector<double>()[c] == Approx(variance[c]).epsilon(1e-5));
+    }
+    CHECK(norm.num_batches_tracked.item<std::int64_t>() == round);
+  }
+}
+
+TEST_CASE("batch norm refuses to train on one value per channel", "[nn]") {
+  nn::BatchNorm2d norm(2);
+  CHECK_THROWS_AS(norm(ones({1, 2, 1, 1})), ValueError);
+  check_constant(norm.running_var, 1);
+  CHECK(norm.num_batches_tracked.item<std::int64_t>() == 0);
+  norm.training = false;
+  CHECK_NOTHROW(norm(ones({1, 2, 1, 1})));
+}
+
+TEST_CASE("a replayed batch norm counts its batch once", "[nn]") {
+  const auto run = [](bool segmented) {
+    manual_seed(2);
+    nn::Conv2d conv(3, 4, 3);
+    nn::BatchNorm2d norm(4);
+    const Tensor x = randn({2, 3, 6, 6});
+    reset_tape_counters();
+    const auto layers = [&] { return sum(square(norm(conv(x), true))); };
+    const Tensor loss = segmented ? checkpoint::segment("all", layers, {.spare_last = false}) : layers();
+    loss.backward();
+    CHECK((tape_counters().replayed_nodes > 0) == segmented);
+    CHECK(norm.num_batches_tracked.item<std::int64_t>() == 1);
+    return nn::digest(std::vector{loss.detach(), norm.running_mean, norm.running_var, conv.weight.grad(),
+                                  norm.weight.grad(), norm.bias.grad()});
+  };
+  CHECK(run(true) == run(false));
+}

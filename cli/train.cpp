@@ -38,7 +38,9 @@ Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps) {
                     fmt::format("loss {:.4f}  {}  peak {}", shown_loss, format_rate(rate, task.item_name()),
                                 format_bytes(current_pool().statistics().all.allocated.peak)));
     if (options.eval_every > 0 && (i + 1) % options.eval_every == 0 && i + 1 < steps) {
+      const Generator numbers = generator();
       const Evaluation held_out = task.evaluate(false);
+      generator() = numbers;  // looking at held-out data must not change what training draws
       progress.update(i + 1, fmt::format("held-out loss {:.4f}", held_out.loss));
       last = now_ms();
     }

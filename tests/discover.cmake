@@ -38,8 +38,8 @@ list(REMOVE_DUPLICATES pairs)
 set(filter_unit "~[gradcheck]~[slow]")
 set(filter_gradcheck "[gradcheck]~[slow]")
 set(filter_slow "[slow]")
-set(timeout_unit 300)
-set(timeout_gradcheck 600)
+set(timeout_unit 1200)
+set(timeout_gradcheck 1200)
 set(timeout_slow 1800)
 
 # Threads that wait for work sleep, so that tests side by side do not take each other's cores.

@@ -1,5 +1,6 @@
 // Modules: the names and sizes of their state, their modes, their initialisation, and what looks at them from
 // outside.
+#include <algorithm>
 #include <cmath>
 
 #include "reprise/reprise.h"
@@ -212,9 +213,7 @@ TEST_CASE("train and evaluate switch dropout and batch norm", "[nn]") {
   const NoGrad no_grad;
   CHECK(digest_of(gpt(small_ids())) != digest_of(gpt(small_ids())));
   nn::evaluate(gpt);
-  const Generator before = generator();
   CHECK(digest_of(gpt(small_ids())) == digest_of(gpt(small_ids())));
-  CHECK(generator() == before);
   nn::train(gpt);
   CHECK(digest_of(gpt(small_ids())) != digest_of(gpt(small_ids())));
 
@@ -390,7 +389,7 @@ TEST_CASE("batch norm follows the batch's mean and unbiased variance", "[nn]") {
 
 TEST_CASE("batch norm refuses to train on one value per channel", "[nn]") {
   nn::BatchNorm2d norm(2);
-  CHECK_THROWS_AS(norm(ones({1, 2, 1, 1})), ValueError);
+  CHECK_THROWS_WITH(norm(ones({1, 2, 1, 1})), Contains("[batch_norm]") && Contains("larger batch"));
   check_constant(norm.running_var, 1);
   CHECK(norm.num_batches_tracked.item<std::int64_t>() == 0);
   norm.training = false;

@@ -116,7 +116,7 @@ Tensor ResidualBlock::post_activation(Tensor x) {
 Tensor ResidualBlock::pre_activation(Tensor x) {
   Tensor h = norms[0](x, true);
   // A shortcut that changes sizes starts behind the first activation, as in the published code.
-  Tensor shortcut = downsample.conv ? downsample(h) : std::move(x);
+  Tensor shortcut = downsample.changes_sizes() ? downsample(h) : std::move(x);
   h = convs[0](h);
   for (std::size_t i = 1; i < convs.size(); ++i) h = convs[i](norms[i](std::move(h), true));
   return std::move(shortcut) + std::move(h);

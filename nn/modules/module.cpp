@@ -24,7 +24,10 @@ std::int64_t count_elements(const std::vector<Tensor>& tensors) {
 
 void copy_state(const std::vector<NamedTensor>& members, const std::vector<NamedTensor>& state) {
   std::map<std::string, Tensor> given;
-  for (const NamedTensor& entry : state) given.emplace(entry.name, entry.tensor);
+  for (const NamedTensor& entry : state) {
+    if (!given.emplace(entry.name, entry.tensor).second)
+      throw Error(fmt::format("[load_state] '{}' is given twice", entry.name));
+  }
   std::vector<std::pair<Tensor, Tensor>> copies;
   for (const NamedTensor& member : members) {
     const auto found = given.find(member.name);

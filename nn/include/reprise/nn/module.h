@@ -121,8 +121,8 @@ void name_tensors(Module& module) {
 /// Number of elements of all parameters.
 std::int64_t count_elements(const std::vector<Tensor>& tensors);
 
-/// Copies `state` into the members of the same names. Throws Error naming what is missing, unknown, or of
-/// another shape, before anything is changed.
+/// Copies `state` into the members of the same names. Throws Error naming what is missing, unknown, given
+/// twice, or of another shape, before anything is changed.
 template <class Module>
 void load_state(Module& module, const std::vector<NamedTensor>& state);
 

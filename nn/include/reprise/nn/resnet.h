@@ -43,6 +43,7 @@ struct Shortcut {
   std::int64_t stride = 1;
   std::int64_t extra_channels = 0;
 
+  bool changes_sizes() const { return stride != 1 || extra_channels != 0; }
   Tensor operator()(const Tensor& x);
   void visit(Visitor& v);
 };

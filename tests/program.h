@@ -1,0 +1,41 @@
+// Runs the built program as a user would.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The program `reprise`; nothing where the tests were built without it.
+std::optional<std::filesystem::path> reprise_program();
+
+/// What an ended program left.
+struct Ended {
+  int status = -1;  // exit status; 128 + the signal when one ended it
+  std::string output, errors;
+};
+
+/// A running program, killed at the end of its scope unless it was waited for.
+class Program {
+ public:
+  explicit Program(const std::vector<std::string>& arguments);
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  /// Waits until the program catches `signal`; false when it ends or 20 seconds pass before.
+  bool wait_until_catches(int signal) const;
+  void send(int signal) const;
+  Ended wait();
+
+ private:
+  std::filesystem::path folder_;
+  int process_ = -1;
+};
+
+/// Runs the program to its end.
+Ended run_program(const std::vector<std::string>& arguments);
+
+nlohmann::json read_json(const std::filesystem::path& path);

@@ -36,7 +36,7 @@ Tensor parameter(const Shape& shape, DType dtype) {
 
 }  // namespace
 
-TEST_CASE("AdamW follows its formula", "[nn]") {
+TEST_CASE("nn::AdamW follows its formula over several steps", "[nn]") {
   const DType dtype = GENERATE(DType::float32, DType::float64);
   const double decay = GENERATE(0.0, 0.1);
   const double scale = GENERATE(1.0, 0.25);

@@ -74,6 +74,7 @@ void check_model_options(const cli::RunOptions& options) {
 
 std::vector<checkpoint::Setting> parse_settings(const std::vector<std::string>& texts) {
   std::vector<checkpoint::Setting> settings;
+  settings.reserve(texts.size());
   for (const std::string& text : texts) settings.push_back(checkpoint::parse_setting(text));
   return settings;
 }

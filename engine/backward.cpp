@@ -235,7 +235,9 @@ void Player::add_gradient(Value& value, Tensor gradient) {
     return;
   }
   for (Leaf& leaf : leaves_) {
-    if (leaf.value == &value) add_pending(leaf.stash, value, std::move(gradient));
+    if (leaf.value != &value) continue;
+    add_pending(leaf.stash, value, std::move(gradient));
+    return;
   }
 }
 

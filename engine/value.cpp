@@ -114,9 +114,9 @@ std::string describe(const Value& value) {
     return fmt::format("'{}' {}", value.extras->name, shape);
   if (value.producer == nullptr) return fmt::format("an unnamed leaf {}", shape);
   const Node& node = *value.producer;
-  const std::string result =
-      node.n_visible() <= 1 ? fmt::format("the result of {} {}", node.table->name, shape)
-                            : fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
+  std::string result = node.n_visible() <= 1
+                           ? fmt::format("the result of {} {}", node.table->name, shape)
+                           : fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
   if (node.table->view == nullptr || node.n_inputs == 0) return result;
   return fmt::format("{}, a view of {}", result, describe(*node.inputs[0]));
 }

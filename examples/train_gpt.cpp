@@ -44,7 +44,7 @@ void run(const char* path) {
     loss.backward();
     optimiser.step(schedule.at(step), nn::clip_factor(nn::gradient_norm(parameters), 1.0));
     if (step % 20 == 19) {
-      std::printf("step %3lld  loss %.3f  peak %s\n", static_cast<long long>(step + 1),
+      std::printf("step %3ld  loss %.3f  peak %s\n", static_cast<long>(step) + 1,
                   static_cast<double>(loss.item<float>()),
                   format_bytes(current_pool().statistics().all.allocated.peak).c_str());
     }

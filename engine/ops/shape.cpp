@@ -366,7 +366,7 @@ Tensor concatenate(const std::vector<Tensor>& tensors, int axis) {
   if (tensors.empty()) throw ShapeError("[concatenate] no tensors given");
   axis = normalise_axis("concatenate", axis, tensors[0].rank());
   if (tensors.size() <= static_cast<std::size_t>(kMaxInputs))
-    return apply_all(ops::Concatenate{.axis = axis}, tensors)[0];
+    return apply_all(ops::Concatenate{.axis = axis}, std::vector<Tensor>(tensors))[0];
   std::vector<Tensor> joined;
   for (std::size_t i = 0; i < tensors.size(); i += kMaxInputs) {
     const std::size_t stop = std::min(tensors.size(), i + static_cast<std::size_t>(kMaxInputs));

@@ -19,9 +19,12 @@ struct Convolution {
   bool bias = false;
   bool operator==(const Convolution&) const = default;
 
+  /// Input channels of one group.
+  std::int64_t group_inputs() const { return ic / params.groups; }
+
   double multiplications() const {
     return static_cast<double>(n * oh * ow) * static_cast<double>(oc * kh * kw) *
-           static_cast<double>(ic / params.groups);
+           static_cast<double>(group_inputs());
   }
 };
 

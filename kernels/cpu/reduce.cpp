@@ -311,7 +311,8 @@ void reduce(const Queue&, Reduce function, const ConstView& x, const Target& y, 
   const auto unsupported = [&] {
     throw std::logic_error("[reduce] no such reduction of " + std::string(name_of(x.dtype)));
   };
-  const double divisor = function == Reduce::mean ? static_cast<double>(x.numel() / results) : 1.0;
+  const std::int64_t reduced = x.numel() / results;
+  const double divisor = function == Reduce::mean ? static_cast<double>(reduced) : 1.0;
   dispatch_all(x.dtype, [&]<class T>() {
     if (function != Reduce::max) {
       if (!is_floating(x.dtype) && (function == Reduce::mean || y.view.dtype != DType::int64)) unsupported();

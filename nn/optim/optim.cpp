@@ -44,7 +44,7 @@ std::vector<ParameterGroup> decay_matrices(const std::vector<Tensor>& parameters
   return groups;
 }
 
-AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options) : options_(options) {
+AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : options_(options) {
   for_each_parameter(groups, [&](const Tensor& parameter, double decay) {
     entries_.push_back({parameter, state_like(parameter), state_like(parameter), decay, 0});
   });
@@ -90,7 +90,7 @@ std::vector<Tensor> AdamW::state() const {
   return all;
 }
 
-Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options) : options_(options) {
+Sgd::Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options) : options_(options) {
   for_each_parameter(groups, [&](const Tensor& parameter, double decay) {
     entries_.push_back({parameter, options_.momentum != 0 ? state_like(parameter) : Tensor(), decay, true});
   });
@@ -152,11 +152,12 @@ double clip_factor(double norm, double max_norm) {
 
 double Schedule::at(std::int64_t i) const {
   if (i < warmup) return lr * static_cast<double>(i + 1) / static_cast<double>(warmup);
+  const std::int64_t completed = i / std::max<std::int64_t>(step_every, 1);  // intervals of Kind::step
   switch (kind) {
     case Kind::constant:
       return lr;
     case Kind::step:
-      return lr * std::pow(step_factor, static_cast<double>(i / std::max<std::int64_t>(step_every, 1)));
+      return lr * std::pow(step_factor, static_cast<double>(completed));
     case Kind::cosine: {
       const double span = static_cast<double>(std::max<std::int64_t>(total - warmup, 1));
       const double progress = std::min(1.0, static_cast<double>(i - warmup) / span);

@@ -262,9 +262,10 @@ Tensor apply(Op op, In&&... inputs) {
   return Tensor::adopt(out[0]);
 }
 
-/// Runs and records an operation with any number of inputs and outputs.
+/// Runs and records an operation with any number of inputs and outputs. The inputs are taken over: an
+/// operation may reuse the memory of one that nobody else holds.
 template <class Op>
-std::vector<Tensor> apply_all(Op op, std::vector<Tensor> inputs) {
+std::vector<Tensor> apply_all(Op op, std::vector<Tensor>&& inputs) {
   detail::TensorList out;
   detail::record(op_table<Op>(), &op, inputs, out);
   std::vector<Tensor> tensors;

@@ -26,7 +26,7 @@ struct AdamWOptions {
 /// alone.
 class AdamW {
  public:
-  AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options = {});
+  explicit AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options = {});
   /// One update with learning rate `lr`, every gradient times `gradient_scale`. Throws before anything is
   /// changed.
   void step(double lr, double gradient_scale = 1.0);
@@ -51,7 +51,7 @@ struct SgdOptions {
 /// Gradient descent with momentum as in PyTorch: one pass over all parameters.
 class Sgd {
  public:
-  Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options = {});
+  explicit Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options = {});
   void step(double lr, double gradient_scale = 1.0);
   void zero_grad();
   std::vector<Tensor> state() const;

@@ -90,6 +90,10 @@ int train(const TrainOptions& options) {
              tape_counters().replayed_nodes / static_cast<std::int64_t>(trained.losses.size()));
   if (const std::string sample = task->sample(options.sample); !sample.empty()) fmt::print("\n{}\n", sample);
 
+  if (interrupted()) {
+    fmt::print("interrupted\n");
+    return kInterrupted;
+  }
   if (options.json.empty()) return 0;
   nlohmann::json json{{"model", options.model},
                       {"segments", checkpoint::to_string(options.segments)},

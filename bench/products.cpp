@@ -140,7 +140,7 @@ void run_bias(benchmark::State& state, std::int64_t rows, std::int64_t columns) 
   const View from = view_of(dy, DType::float32, {rows, columns}, {columns, 1});
   const View to = view_of(dbias, DType::float32, {columns}, {1});
   for (auto _ : state) {
-    bias_backward({}, from, {to});
+    bias_backward({}, from, {to}, {});
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(state.iterations() * rows * columns * 4);

@@ -95,6 +95,7 @@ void step(Run& run, std::int64_t i, bool last) {
     reset_tape_counters();
     const double start = now_ms();
     run.losses.push_back(run.stepper->step(i));
+    synchronise();
     run.step_ms.push_back(now_ms() - start);
     run.replayed_nodes = tape_counters().replayed_nodes;
     if (trace != nullptr) run.moments = trace->moments();

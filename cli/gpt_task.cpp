@@ -85,13 +85,16 @@ class GptTask final : public Task {
   std::vector<Tensor> buffers() override { return {}; }
   void set_training(bool training) override { nn::train(model_, training); }
 
-  Tensor loss(std::int64_t step) override {
+  void load(std::int64_t step) override {
     resize(setup_->batch);
     setup_->corpus.random_batch<std::int32_t>(nn::Split::train, setup_->seed,
                                               static_cast<std::uint64_t>(step), setup_->batch, setup_->seq,
                                               ids_, targets_);
-    return loss_of_batch(setup_->batch);
+    inputs_.put<std::int32_t>(ids_, {setup_->batch, setup_->seq});
+    labels_.put<std::int32_t>(targets_, {setup_->batch, setup_->seq});
   }
+
+  Tensor loss() override { return model_.loss(inputs_.tensor(), labels_.tensor()); }
 
   Evaluation evaluate(bool thorough) override {
     const NoGrad no_grad;
@@ -138,6 +141,7 @@ class GptTask final : public Task {
   std::shared_ptr<const GptSetup> setup_;
   nn::Gpt model_;
   std::vector<std::int32_t> ids_, targets_;
+  BatchTensor inputs_, labels_;
 };
 
 class GptFactory final : public TaskFactory {

@@ -46,6 +46,8 @@ void add_run_options(CLI::App& command, cli::RunOptions& options) {
   command.add_option("--threads", options.threads, "CPU threads")->check(CLI::Range(1, 4096));
   command.add_option("--capacity", options.capacity_mib, "MiB of memory that may be reserved")
       ->check(CLI::Range(1, 1 << 30));
+  command.add_option("--device", options.device, "cpu, cuda or cuda:N");
+  command.add_flag("--graph", options.graph, "on CUDA: capture the step once and replay it as one launch");
   command.add_option("--json", options.json, "file for the results");
   command.add_flag("--anomaly", options.anomaly, "stop at the first NaN and name its operation");
 }

@@ -25,6 +25,8 @@ struct RunOptions {
   std::uint64_t seed = 1;
   std::optional<int> threads;
   std::optional<std::int64_t> capacity_mib;
+  std::string device = "cpu";
+  bool graph = false;  // capture the step into a CUDA graph
   std::string json;
   bool anomaly = false;
 };

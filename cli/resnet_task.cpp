@@ -68,7 +68,7 @@ class ResnetTask final : public Task {
   std::vector<Tensor> buffers() override { return nn::tensors_of(nn::named_buffers(model_)); }
   void set_training(bool training) override { nn::train(model_, training); }
 
-  Tensor loss(std::int64_t step) override {
+  void load(std::int64_t step) override {
     const nn::ImageSet& set = setup_->images.train;
     const std::int64_t per_epoch = set.count / setup_->batch;
     const auto epoch = static_cast<std::uint64_t>(step / per_epoch);
@@ -83,9 +83,12 @@ class ResnetTask final : public Task {
                       .epoch = epoch,
                       .padding = set.height / 8,
                       .mirror = setup_->images.name.find("CIFAR") != std::string::npos};
-    const Tensor scores = logits(set, indices, augmentation);
-    return cross_entropy(scores, labels());
+    read(set, indices, augmentation);
+    images_.put<float>(pixels_, shape_of(set), true);
+    classes_.put<std::int32_t>(labels_, {setup_->batch});
   }
+
+  Tensor loss() override { return cross_entropy(model_(images_.tensor()), classes_.tensor()); }
 
   Evaluation evaluate(bool thorough) override {
     const NoGrad no_grad;
@@ -97,7 +100,8 @@ class ResnetTask final : public Task {
     for (std::int64_t first = 0; first < count; first += kTestBatch) {
       std::vector<std::int64_t> indices;
       for (std::int64_t i = first; i < std::min(count, first + kTestBatch); ++i) indices.push_back(i);
-      const Tensor scores = logits(set, indices, std::nullopt);
+      read(set, indices, std::nullopt);
+      const Tensor scores = model_(from_host<float>(pixels_, shape_of(set), {.channels_last = true}));
       loss += cross_entropy(scores, labels(), Reduction::sum).item<float>();
       right +=
           static_cast<double>(sum(equal(argmax(scores), labels().to(DType::int64))).item<std::int64_t>());
@@ -109,14 +113,15 @@ class ResnetTask final : public Task {
   std::string sample(std::int64_t) override { return {}; }
 
  private:
-  Tensor logits(const nn::ImageSet& set, std::span<const std::int64_t> indices,
-                const std::optional<nn::Augmentation>& augmentation) {
-    const auto batch = static_cast<std::int64_t>(indices.size());
-    pixels_.resize(static_cast<std::size_t>(batch * set.image_bytes()));
+  void read(const nn::ImageSet& set, std::span<const std::int64_t> indices,
+            const std::optional<nn::Augmentation>& augmentation) {
+    pixels_.resize(indices.size() * static_cast<std::size_t>(set.image_bytes()));
     labels_.resize(indices.size());
     nn::image_batch<std::int32_t>(set, setup_->normalisation, indices, pixels_, labels_, augmentation);
-    return model_(
-        from_host<float>(pixels_, {batch, set.channels, set.height, set.width}, {.channels_last = true}));
+  }
+  /// Of the images that were read last.
+  Shape shape_of(const nn::ImageSet& set) const {
+    return {static_cast<std::int64_t>(labels_.size()), set.channels, set.height, set.width};
   }
   Tensor labels() const {
     return from_host<std::int32_t>(labels_, {static_cast<std::int64_t>(labels_.size())},
@@ -129,6 +134,7 @@ class ResnetTask final : public Task {
   std::uint64_t epoch_ = 0;
   std::vector<float> pixels_;
   std::vector<std::int32_t> labels_;
+  BatchTensor images_, classes_;
 };
 
 class ResnetFactory final : public TaskFactory {

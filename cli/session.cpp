@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 
+#include "reprise/device.h"
 #include "reprise/error.h"
 #include "reprise/kernels/threads.h"
 #include "reprise/memory.h"
@@ -41,7 +42,7 @@ void require_writable(const std::filesystem::path& path) {
 }
 
 std::shared_ptr<Pool> make_pool(const RunOptions& options) {
-  std::unique_ptr<Source> source = host_source();
+  std::unique_ptr<Source> source = source_of(default_device());
   if (options.capacity_mib) {
     source = limited_source(std::move(source), static_cast<std::size_t>(*options.capacity_mib) << 20);
   }
@@ -51,6 +52,9 @@ std::shared_ptr<Pool> make_pool(const RunOptions& options) {
 void begin(const RunOptions& options) {
   if (options.threads) kernels::set_num_threads(*options.threads);
   require_writable(options.json);
+  set_default_device(parse_device(options.device));
+  if (options.graph && default_device().kind != DeviceKind::cuda)
+    throw ValueError(fmt::format("[{}] --graph needs --device cuda", options.model));
   set_default_pool(make_pool(options));
   std::signal(SIGINT, request_stop);
   std::signal(SIGTERM, request_stop);

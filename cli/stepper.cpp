@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "cli/session.h"
 #include "cli/task.h"
 
 namespace reprise::cli {
@@ -43,29 +44,64 @@ Stepper::Stepper(Task& task, const RunOptions& options, std::int64_t steps)
       optimiser_(make_optimiser(task.parameters(), options)),
       schedule_(make_schedule(options, steps)),
       clip_(options.clip.value_or(options.model == "gpt" ? 1.0 : 0.0)),
-      parameters_(task.parameters()) {}
+      parameters_(task.parameters()) {
+  if (options.graph)
+    graph_ = std::make_unique<CapturedWork>(default_device(), [options] { return make_pool(options); });
+}
+
+void Stepper::zero_grad() {
+  std::visit([](auto& optimiser) { optimiser.zero_grad(); }, optimiser_);
+}
+
+void Stepper::forward_and_backward() {
+  zero_grad();
+  loss_ = Tensor();
+  loss_ = task_.loss();
+  loss_.backward();
+}
+
+Tensor Stepper::clip_scale() const {
+  return clip_ > 0 ? nn::global_norm(parameters_, clip_).scale : Tensor();
+}
+
+double Stepper::finite_loss(std::int64_t i) const {
+  const double value = loss_.item<float>();
+  if (std::isfinite(value)) return value;
+  throw Error(fmt::format(
+      "[train] the loss of step {} is {}; lower --lr, or find the operation with --anomaly", i + 1, value));
+}
 
 double Stepper::step(std::int64_t i) {
+  if (graph_ != nullptr && i > 0) return graph_step(i);
   nn::Transaction transaction(task_.buffers());
-  std::visit([](auto& optimiser) { optimiser.zero_grad(); }, optimiser_);
+  const bool on_cpu = default_device().kind == DeviceKind::cpu;
   double value = 0;
   try {
-    Tensor loss = task_.loss(i);
-    loss.backward();
-    value = loss.item<float>();
-    if (!std::isfinite(value)) {
-      throw Error(
-          fmt::format("[train] the loss of step {} is {}; lower --lr, or find the operation with --anomaly",
-                      i + 1, value));
-    }
+    task_.load(i);
+    forward_and_backward();
+    if (on_cpu) value = finite_loss(i);
   } catch (...) {
-    std::visit([](auto& optimiser) { optimiser.zero_grad(); }, optimiser_);
+    zero_grad();
     throw;
   }
-  const double scale = clip_ > 0 ? nn::clip_factor(nn::gradient_norm(parameters_), clip_) : 1.0;
+  const Tensor scale = clip_scale();
   std::visit([&](auto& optimiser) { optimiser.step(schedule_.at(i), scale); }, optimiser_);
+  if (!on_cpu) value = finite_loss(i);
   transaction.commit();
   return value;
+}
+
+/// The same as one piece of work, update included. The step before has left gradients, so that `set_rates`
+/// knows who takes part.
+double Stepper::graph_step(std::int64_t i) {
+  task_.load(i);
+  std::visit([&](auto& optimiser) { optimiser.set_rates(schedule_.at(i)); }, optimiser_);
+  graph_->run([&] {
+    forward_and_backward();
+    const Tensor scale = clip_scale();
+    std::visit([&](auto& optimiser) { optimiser.step_with_rates(scale); }, optimiser_);
+  });
+  return finite_loss(i);
 }
 
 std::unique_ptr<TaskFactory> task_factory(const RunOptions& options) {

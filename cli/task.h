@@ -28,8 +28,10 @@ class Task {
   virtual void set_segments(const checkpoint::Setting& setting) = 0;
   virtual std::vector<Tensor> parameters() = 0;
   virtual std::vector<Tensor> buffers() = 0;
-  /// The loss of training step `step`, recorded.
-  virtual Tensor loss(std::int64_t step) = 0;
+  /// Puts the batch of training step `step` where `loss` reads it.
+  virtual void load(std::int64_t step) = 0;
+  /// The loss of the batch that was loaded last, recorded; the same memory is read each time.
+  virtual Tensor loss() = 0;
   virtual void set_training(bool training) = 0;
   /// Loss and accuracy on held-out data; `thorough` uses all of it.
   virtual Evaluation evaluate(bool thorough) = 0;
@@ -48,20 +50,50 @@ std::unique_ptr<TaskFactory> gpt_factory(const RunOptions& options);
 std::unique_ptr<TaskFactory> resnet_factory(const RunOptions& options);
 std::unique_ptr<TaskFactory> task_factory(const RunOptions& options);
 
+/// A batch on its way to the model; on CUDA it stays in the same memory, where a captured step reads it.
+class BatchTensor {
+ public:
+  template <class T>
+  void put(std::span<const T> elements, const Shape& shape, bool channels_last = false) {
+    const TensorOptions options{.dtype = dtype_of<T>(), .channels_last = channels_last};
+    const bool stays =
+        tensor_.defined() && tensor_.shape() == shape && tensor_.device().kind == DeviceKind::cuda;
+    if (!stays) tensor_ = Tensor();
+    const Tensor fresh = from_host<T>(elements, shape, options);
+    if (stays)
+      tensor_.copy_(fresh);
+    else
+      tensor_ = fresh;
+  }
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Tensor tensor_;
+};
+
 /// Optimiser, schedule and clipping of a run.
 class Stepper {
  public:
   Stepper(Task& task, const RunOptions& options, std::int64_t steps);
   /// One whole step: gradients cleared, forward, backward, clipped, updated. After an exception nothing has
-  /// changed but the gradients, which are cleared. Returns the loss.
+  /// changed but the gradients, which are cleared; on CUDA, where the loss is read at the end so that the
+  /// device is waited for once, a loss that is not finite leaves its update behind. Returns the loss.
   double step(std::int64_t i);
 
  private:
+  void forward_and_backward();
+  Tensor clip_scale() const;
+  double finite_loss(std::int64_t i) const;
+  double graph_step(std::int64_t i);
+  void zero_grad();
+
   Task& task_;
   std::variant<nn::AdamW, nn::Sgd> optimiser_;
   nn::Schedule schedule_;
   double clip_;
   std::vector<Tensor> parameters_;
+  Tensor loss_;
+  std::unique_ptr<CapturedWork> graph_;
 };
 
 std::int64_t default_steps(const RunOptions& options);

@@ -21,7 +21,7 @@ struct Trained {
   bool stopped = false;
 };
 
-Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps) {
+Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps, const Pool& pool) {
   Stepper stepper(task, options, steps);
   Trained result;
   Progress progress(std::cerr, standard_error(), "train", steps, Unwatched::plain_lines);
@@ -36,7 +36,7 @@ Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps) {
     last = now;
     progress.update(i + 1,
                     fmt::format("loss {:.4f}  {}  peak {}", shown_loss, format_rate(rate, task.item_name()),
-                                format_bytes(current_pool().statistics().all.allocated.peak)));
+                                format_bytes(pool.statistics().all.allocated.peak)));
     if (options.eval_every > 0 && (i + 1) % options.eval_every == 0 && i + 1 < steps) {
       const Generator numbers = generator();
       const Evaluation held_out = task.evaluate(false);
@@ -68,6 +68,7 @@ int train(const TrainOptions& options) {
   begin(options);
   const std::int64_t steps = default_steps(options);
   if (steps < 1) throw ValueError(fmt::format("[train] --steps {}; it must be at least 1", steps));
+  const std::shared_ptr<Pool> pool = default_pool();  // a captured step keeps it
   const std::unique_ptr<TaskFactory> factory = task_factory(options);
   const std::unique_ptr<Task> task = factory->make();
   task->set_segments(options.segments);
@@ -75,8 +76,8 @@ int train(const TrainOptions& options) {
              checkpoint::to_string(options.segments));
 
   std::unique_ptr<AnomalyMode> anomaly = options.anomaly ? std::make_unique<AnomalyMode>() : nullptr;
-  const Trained trained = run_steps(*task, options, steps);
-  const MemoryStatistics memory = current_pool().statistics();
+  const Trained trained = run_steps(*task, options, steps, *pool);
+  const MemoryStatistics memory = pool->statistics();
   if (trained.stopped) {
     fmt::print("interrupted after {} of {} steps\n", trained.losses.size(), steps);
     return kInterrupted;

@@ -1,5 +1,11 @@
 # What Reprise is built on; third_party/README.md says why, which versions and under which licences.
 
+# Headers for a machine without packages (make bundle); the system's own come first.
+set(REPRISE_BUNDLE "${PROJECT_SOURCE_DIR}/third_party/bundle" CACHE PATH "Headers of the dependencies, looked into last")
+if(EXISTS "${REPRISE_BUNDLE}")
+  list(APPEND CMAKE_SYSTEM_PREFIX_PATH "${REPRISE_BUNDLE}")
+endif()
+
 find_package(Threads REQUIRED)
 find_package(fmt 9 CONFIG REQUIRED)
 find_package(Eigen3 3.4 CONFIG REQUIRED)
@@ -18,8 +24,28 @@ if(OneDNN_FOUND)
 endif()
 
 if(REPRISE_CUDA)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "80;90" CACHE STRING "Code for sm_80 and sm_90, and PTX of both for later devices")
+  endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
+  find_package(cuDNN 9 REQUIRED)
+elseif(NOT REPRISE_SIMT STREQUAL "OFF")
+  find_package(CUDAToolkit QUIET)
+  find_package(cuDNN 9 QUIET)
 endif()
 
-message(STATUS "Reprise: oneDNN ${REPRISE_HAS_ONEDNN}, CUDA ${REPRISE_CUDA}, -march=${REPRISE_CPU_ARCH}")
+# The CUDA backend on the CPU needs NVIDIA's headers only.
+if(REPRISE_SIMT STREQUAL "AUTO")
+  set(has_simt OFF)
+  if(REPRISE_BUILD_TESTS AND CUDAToolkit_FOUND AND cuDNN_FOUND AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set(has_simt ON)
+  endif()
+  set(REPRISE_SIMT ${has_simt})
+endif()
+if(REPRISE_SIMT AND NOT (CUDAToolkit_FOUND AND cuDNN_FOUND))
+  message(FATAL_ERROR "REPRISE_SIMT needs the headers of CUDA and cuDNN")
+endif()
+
+message(STATUS "Reprise: oneDNN ${REPRISE_HAS_ONEDNN}, CUDA ${REPRISE_CUDA}, CUDA tests on the CPU ${REPRISE_SIMT}, "
+               "-march=${REPRISE_CPU_ARCH}")

@@ -26,7 +26,7 @@ function(reprise_add_layer name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LAYERS")
   set(target reprise_${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "^${CMAKE_CURRENT_SOURCE_DIR}/cuda/")
+  list(FILTER sources EXCLUDE REGEX "^${CMAKE_CURRENT_SOURCE_DIR}/(cuda|cuda_absent|simt)/")  # see kernels/CMakeLists.txt
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/include/*.h")
 
   add_library(${target} STATIC ${sources})

@@ -5,6 +5,7 @@
 #include "node_lifetime.h"
 #include "owned_values.h"
 #include "reprise/context.h"
+#include "reprise/device.h"
 #include "reprise/kernels/elementwise.h"
 #include "run_forward.h"
 
@@ -124,7 +125,7 @@ void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradi
       throw ShapeError(fmt::format("[backward] {} is not a scalar; give its gradient", describe(value)));
     } else {
       gradient = make_gradient(value);
-      kernels::fill({}, 1.0, view_of(*gradient.value()));
+      kernels::fill(queue_of(gradient.device()), 1.0, view_of(*gradient.value()));
     }
     roots_.push_back(outputs[i]);
     roots_.push_back(std::move(gradient));
@@ -219,7 +220,8 @@ void Player::accumulate_leaf(Value& value, Tensor gradient) {
     const bool take = is_exclusive(*gradient.value()) && is_dense_like(*gradient.value(), value);
     set_gradient(value, take ? std::move(gradient) : dense_copy(*gradient.value(), value));
   } else {
-    kernels::copy({}, view_of(*gradient.value()), {view_of(*value.gradient), kernels::Write::accumulate});
+    kernels::copy(queue_of(value.spec.device), view_of(*gradient.value()),
+                  {view_of(*value.gradient), kernels::Write::accumulate});
     value.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
   }
 }

@@ -14,7 +14,7 @@ kernels::Workspace Exec::scratch(std::size_t bytes) const {
   if (bytes == 0) return {};
   Context& ctx = context();
   if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
-  Block* block = current_pool().allocate(bytes, Category::workspace, ctx.tag);
+  Block* block = pool_of(device_).allocate(bytes, Category::workspace, ctx.tag);
   blocks_.push_back(block);
   return {block->data, bytes};
 }
@@ -30,12 +30,19 @@ kernels::View Exec::temporary(DType dtype, const Shape& shape, bool channels_las
   return view;
 }
 
+kernels::View Exec::laid_out_scratch(const kernels::ConstView& like) const {
+  kernels::View view;
+  static_cast<kernels::Layout&>(view) = like;
+  view.dtype = like.dtype;
+  view.data = scratch(static_cast<std::size_t>(like.numel()) * size_of(like.dtype)).data;
+  return view;
+}
+
 kernels::ConstView Exec::laid_out_as(const kernels::ConstView& view, const kernels::Layout& like) const {
   if (view.data == nullptr || view.same_layout(like)) return view;
-  kernels::View copy;
-  static_cast<kernels::Layout&>(copy) = like;
-  copy.dtype = view.dtype;
-  copy.data = scratch(static_cast<std::size_t>(like.numel()) * size_of(view.dtype)).data;
+  kernels::ConstView wanted = view;
+  static_cast<kernels::Layout&>(wanted) = like;
+  const kernels::View copy = laid_out_scratch(wanted);
   kernels::copy(queue(), view, {copy, kernels::Write::overwrite});
   return copy;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "reprise/device.h"
 #include "reprise/error.h"
 #include "reprise/kernels/elementwise.h"
 
@@ -28,7 +29,8 @@ bool is_exclusive(const Value& value) {
 
 Tensor dense_copy(const Value& gradient, const Value& like) {
   Tensor copy = make_gradient(like);
-  kernels::copy({}, view_of(gradient), {view_of(*copy.value()), kernels::Write::overwrite});
+  kernels::copy(queue_of(gradient.spec.device), view_of(gradient),
+                {view_of(*copy.value()), kernels::Write::overwrite});
   return copy;
 }
 
@@ -48,6 +50,10 @@ void set_gradient(Value& value, Tensor gradient) {
 }
 
 void check_gradient(const Tensor& gradient, const Value& value, const char* what) {
+  if (gradient.device() != value.spec.device) {
+    throw TypeError(fmt::format("[backward] {} is on {}, but the tensor on {}; move it with to(Device)", what,
+                                to_string(gradient.device()), to_string(value.spec.device)));
+  }
   if (gradient.shape() == value.spec.shape && gradient.dtype() == value.spec.dtype) return;
   throw ShapeError(fmt::format("[backward] {} is {} {}, but the tensor is {} {}", what,
                                name_of(gradient.dtype()), to_string(gradient.shape()),
@@ -75,7 +81,8 @@ void add_pending(Value*& pending, const Value& like, Tensor gradient) {
     return;
   }
   make_addable(pending, like);
-  kernels::copy({}, view_of(*gradient.value()), {view_of(*pending), kernels::Write::accumulate});
+  kernels::copy(queue_of(pending->spec.device), view_of(*gradient.value()),
+                {view_of(*pending), kernels::Write::accumulate});
 }
 
 }  // namespace reprise::detail

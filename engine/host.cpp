@@ -4,7 +4,9 @@
 #include <cmath>
 #include <ostream>
 
+#include "devices/transfer.h"
 #include "reprise/kernels/elementwise.h"
+#include "reprise/operation.h"
 #include "reprise/ops/elementwise.h"
 #include "reprise/tape.h"
 #include "reprise/tensor.h"
@@ -27,6 +29,22 @@ bool fits(DType from, DType to) {
   }
 }
 
+/// The elements row-major in the CPU's memory, converted where they are.
+Tensor on_cpu(const Tensor& tensor, DType dtype) {
+  const Device device = tensor.device();
+  Tensor copy = empty(tensor.shape(), {.dtype = dtype, .device = Device::cpu()});
+  const kernels::View to = view_of(*copy.value());
+  const Exec exec(device, {});
+  kernels::ConstView from = view_of(*tensor.value());
+  if (device.kind != DeviceKind::cpu && tensor.dtype() != dtype) {
+    const kernels::View converted = exec.temporary(dtype, tensor.shape());
+    kernels::copy(exec.queue(), from, {converted, kernels::Write::overwrite});
+    from = converted;
+  }
+  detail::copy_across(device, from, Device::cpu(), to);
+  return copy;
+}
+
 /// A row-major copy of the elements in the wanted type, off the tape.
 Tensor host_copy(const Tensor& tensor, DType dtype, const char* operation) {
   if (!fits(tensor.dtype(), dtype)) {
@@ -37,9 +55,7 @@ Tensor host_copy(const Tensor& tensor, DType dtype, const char* operation) {
   if (tensor.value()->storage == nullptr) {
     throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(*tensor.value())));
   }
-  Tensor copy = empty(tensor.shape(), {.dtype = dtype});
-  kernels::copy({}, view_of(*tensor.value()), {view_of(*copy.value()), kernels::Write::overwrite});
-  return copy;
+  return on_cpu(tensor, dtype);
 }
 
 }  // namespace
@@ -61,7 +77,16 @@ Tensor from_host(std::span<const T> elements, const Shape& shape, const TensorOp
   for (int axis = 0; axis < source.rank; ++axis) source.sizes[static_cast<std::size_t>(axis)] = shape[axis];
   source.dtype = dtype_of<T>();
   source.data = elements.data();
-  kernels::copy({}, source, {view_of(*result.value()), kernels::Write::overwrite});
+  const kernels::View target = view_of(*result.value());
+  if (options.device.kind == DeviceKind::cpu || source.dtype == target.dtype) {
+    detail::copy_across(Device::cpu(), source, options.device, target);
+    return result;
+  }
+  const Exec host(Device::cpu(), {});
+  kernels::ConstView wanted = target;
+  const kernels::View converted = host.laid_out_scratch(wanted);
+  kernels::copy(host.queue(), source, {converted, kernels::Write::overwrite});
+  detail::copy_across(Device::cpu(), converted, options.device, target);
   return result;
 }
 
@@ -160,8 +185,7 @@ std::string to_string(const Tensor& tensor) {
   const std::string head = fmt::format("{} {}{}", name_of(tensor.dtype()), to_string(tensor.shape()),
                                        tensor.requires_grad() ? " requires_grad" : "");
   if (tensor.value()->storage == nullptr) return head + " (no memory)";
-  Tensor doubles = empty(tensor.shape(), {.dtype = DType::float64});
-  kernels::copy({}, view_of(*tensor.value()), {view_of(*doubles.value()), kernels::Write::overwrite});
+  const Tensor doubles = on_cpu(tensor, DType::float64);
   std::string out = head + "\n";
   print_axis(out, doubles.to_vector<double>(), tensor, 0, 0);
   return out;

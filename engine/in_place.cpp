@@ -74,7 +74,7 @@ kernels::ConstView unaliased(const Exec& exec, const Tensor& source, const Tenso
   const kernels::View written = view_of(*target.value());
   if (view.data == written.data && view.same_layout(written)) return view;
   const kernels::View copy = exec.temporary(source.dtype(), source.shape());
-  kernels::copy({}, view, {copy, kernels::Write::overwrite});
+  kernels::copy(exec.queue(), view, {copy, kernels::Write::overwrite});
   return copy;
 }
 
@@ -82,7 +82,7 @@ kernels::ConstView unaliased(const Exec& exec, const Tensor& source, const Tenso
 
 Tensor& Tensor::fill_(double value) {
   detail::require_representable("fill_", value, dtype());
-  kernels::fill({}, value, change_in_place("fill_", *this));
+  kernels::fill(queue_of(device()), value, change_in_place("fill_", *this));
   return *this;
 }
 
@@ -90,7 +90,7 @@ Tensor& Tensor::copy_(const Tensor& source) {
   require_same_shape("copy_", *this, source);
   const Exec exec(device(), {});
   const kernels::ConstView from = unaliased(exec, source, *this);
-  kernels::copy({}, from, {change_in_place("copy_", *this), kernels::Write::overwrite});
+  kernels::copy(exec.queue(), from, {change_in_place("copy_", *this), kernels::Write::overwrite});
   return *this;
 }
 
@@ -104,16 +104,16 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
   kernels::ConstView addend = unaliased(exec, other, *this);
   if (alpha != 1) {
     const kernels::View scaled = exec.temporary(dtype(), shape());
-    kernels::unary_forward({}, kernels::Unary::mul_scalar, alpha, addend, scaled);
+    kernels::unary_forward(exec.queue(), kernels::Unary::mul_scalar, alpha, addend, scaled);
     addend = scaled;
   }
-  kernels::copy({}, addend, {change_in_place("add_", *this), kernels::Write::accumulate});
+  kernels::copy(exec.queue(), addend, {change_in_place("add_", *this), kernels::Write::accumulate});
   return *this;
 }
 
 Tensor& Tensor::mul_(double factor) {
   const kernels::View view = change_in_place("mul_", *this);
-  kernels::unary_forward({}, kernels::Unary::mul_scalar, factor, view, view);
+  kernels::unary_forward(queue_of(device()), kernels::Unary::mul_scalar, factor, view, view);
   return *this;
 }
 

@@ -24,8 +24,9 @@ namespace {
           fmt::format("[{}] input {}, {}, has no memory", table.name, i, describe(*inputs[i].value())));
     }
   }
-  throw TypeError(fmt::format("[{}] inputs are on different devices: {} and {}; copy one over", table.name,
-                              to_string(inputs.front().device()), to_string(inputs.back().device())));
+  throw TypeError(fmt::format("[{}] inputs are on different devices: {} and {}; move one with to(Device)",
+                              table.name, to_string(inputs.front().device()),
+                              to_string(inputs.back().device())));
 }
 
 [[noreturn]] void throw_no_gradient(const OpTable& table, std::span<const Tensor> inputs, GradMask unmet) {

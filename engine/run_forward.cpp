@@ -48,7 +48,7 @@ void give_memory(const ForwardCall& call) {
 void check_nan(const OpTable& table, const char* phase, const char* what, std::size_t index,
                const Value& value, std::span<Value* const> inputs) {
   if (!is_floating(value.spec.dtype) || value.data() == nullptr) return;
-  if (!kernels::any_nan({}, view_of(value))) return;
+  if (!kernels::any_nan(queue_of(value.spec.device), view_of(value))) return;
   std::string shapes;
   for (const Value* input : inputs) shapes += (shapes.empty() ? "" : " x ") + to_string(input->spec.shape);
   throw AnomalyError(fmt::format("[{}] the first NaN is in {} {} of its {}; inputs {}", table.name, what,

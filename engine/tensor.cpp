@@ -6,6 +6,7 @@
 
 #include "representable.h"
 #include "reprise/context.h"
+#include "reprise/device.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/random.h"
 #include "reprise/ops/elementwise.h"
@@ -74,6 +75,10 @@ void Tensor::set_grad(Tensor gradient) {
   if (gradient.defined() && (!(gradient.shape() == shape()) || gradient.dtype() != dtype())) {
     throw ShapeError(fmt::format("[set_grad] gradient {} {} for a tensor {} {}", name_of(gradient.dtype()),
                                  to_string(gradient.shape()), name_of(dtype()), to_string(shape())));
+  }
+  if (gradient.defined() && gradient.device() != device()) {
+    throw TypeError(fmt::format("[set_grad] the gradient is on {}, the tensor on {}; move one with to(Device)",
+                                to_string(gradient.device()), to_string(device())));
   }
   clear_grad();
   if (gradient.defined()) {
@@ -157,7 +162,7 @@ void detail::require_representable(const char* operation, double value, DType dt
 Tensor full(const Shape& shape, double value, const TensorOptions& options) {
   detail::require_representable("full", value, options.dtype);
   Tensor result = empty(shape, options);
-  kernels::fill({}, value, view_of(*result.value()));
+  kernels::fill(queue_of(options.device), value, view_of(*result.value()));
   return result;
 }
 
@@ -169,7 +174,7 @@ Tensor rand(const Shape& shape, const TensorOptions& options) {
   if (!is_floating(options.dtype))
     throw TypeError(fmt::format("[rand] no uniform {} numbers", name_of(options.dtype)));
   Tensor result = empty(shape, options);
-  kernels::fill_uniform({}, generator().take(), 0.0, 1.0, view_of(*result.value()));
+  kernels::fill_uniform(queue_of(options.device), generator().take(), 0.0, 1.0, view_of(*result.value()));
   return result;
 }
 
@@ -177,7 +182,7 @@ Tensor randn(const Shape& shape, const TensorOptions& options) {
   if (!is_floating(options.dtype))
     throw TypeError(fmt::format("[randn] no normal {} numbers", name_of(options.dtype)));
   Tensor result = empty(shape, options);
-  kernels::fill_normal({}, generator().take(), 0.0, 1.0, view_of(*result.value()));
+  kernels::fill_normal(queue_of(options.device), generator().take(), 0.0, 1.0, view_of(*result.value()));
   return result;
 }
 

@@ -15,13 +15,9 @@ void output_died(Node& node) noexcept;
 }  // namespace detail
 
 Storage* allocate_storage(Device device, std::size_t bytes, Category category) {
-  if (device.kind != DeviceKind::cpu) {
-    throw TypeError(
-        fmt::format("[memory] this build has no device {}; use Device::cpu()", to_string(device)));
-  }
   Context& ctx = context();
   if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
-  Block* block = current_pool().allocate(bytes, category, ctx.tag);
+  Block* block = pool_of(device).allocate(bytes, category, ctx.tag);
   void* memory = nullptr;
   try {
     memory = detail::recycled_allocate(sizeof(Storage));

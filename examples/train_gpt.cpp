@@ -42,7 +42,7 @@ void run(const char* path) {
     optimiser.zero_grad();
     const Tensor loss = model.loss(to_tensor(ids), to_tensor(targets));
     loss.backward();
-    optimiser.step(schedule.at(step), nn::clip_factor(nn::gradient_norm(parameters), 1.0));
+    optimiser.step(schedule.at(step), nn::global_norm(parameters, 1.0).scale);
     if (step % 20 == 19) {
       std::printf("step %3ld  loss %.3f  peak %s\n", static_cast<long>(step) + 1,
                   static_cast<double>(loss.item<float>()),

@@ -77,14 +77,14 @@ TEST_CASE("the gradient of embedding adds rows by id, written and added", "[kern
         const double rtol = 3 * unit_roundoff(dtype) + scale * unit_roundoff(compute_dtype(dtype));
 
         KernelTensor dweight(dtype, {table.vocabulary, table.columns}, {}, 1);
-        embedding_backward(kCpu, ids, dy, {dweight, Write::overwrite});
+        embedding_backward(kCpu, ids, dy, {dweight, Write::overwrite}, {});
         CHECK(difference(dweight.values(), expected, 64 * scale * unit_roundoff(compute_dtype(dtype)),
                          rtol) == "");
         CHECK(dweight.guards_intact());
 
         KernelTensor added =
             tensor_of(dtype, {table.vocabulary, table.columns}, Doubles(static_cast<std::size_t>(n), 1.0));
-        embedding_backward(kCpu, ids, dy, {added, Write::accumulate});
+        embedding_backward(kCpu, ids, dy, {added, Write::accumulate}, {});
         CHECK(difference(added.values(), sum_of(Doubles(static_cast<std::size_t>(n), 1.0), expected),
                          64 * scale * unit_roundoff(compute_dtype(dtype)), rtol) == "");
       }
@@ -101,7 +101,7 @@ TEST_CASE("the gradient of embedding has the same bits on any number of threads"
     const auto gradient = [&](int threads) {
       const ThreadsScope scope(threads);
       KernelTensor dweight(dtype, {table.vocabulary, table.columns});
-      embedding_backward(kCpu, ids, dy, {dweight, Write::overwrite});
+      embedding_backward(kCpu, ids, dy, {dweight, Write::overwrite}, {});
       return dweight.values();
     };
     CAPTURE(name_of(dtype));

@@ -335,7 +335,7 @@ TEST_CASE("bias_backward sums columns, whatever the number of threads", "[kernel
         if (write == Write::accumulate) fill_exact(dbias, 4);
         const KernelTensor before = dbias;
         KernelTensor serial = dbias;
-        bias_backward({}, dy, {dbias, write});
+        bias_backward({}, dy, {dbias, write}, {});
         CHECK(dbias.guards_intact());
         for (std::int64_t j = 0; j < test.n; ++j) {
           double sum = write == Write::accumulate ? before.get(j) : 0, magnitude = std::abs(sum);
@@ -348,7 +348,7 @@ TEST_CASE("bias_backward sums columns, whatever the number of threads", "[kernel
         for (const int threads : {1, 3}) {
           const ThreadsScope scope(threads);
           KernelTensor again = before;
-          bias_backward({}, dy, {again, write});
+          bias_backward({}, dy, {again, write}, {});
           CHECK(again.same_bytes(dbias));
         }
       }

@@ -81,6 +81,14 @@ std::vector<SgdTensor> sgd_tensors(std::vector<Parameter>& parameters, bool mome
   return tensors;
 }
 
+/// Numbers where kernels look for a scale or for rates.
+ConstView scalar_view(const double& value) {
+  ConstView view;
+  view.dtype = DType::float64;
+  view.data = &value;
+  return view;
+}
+
 }  // namespace
 
 TEST_CASE("AdamW follows its formula", "[kernels][optimiser]") {
@@ -95,7 +103,7 @@ TEST_CASE("AdamW follows its formula", "[kernels][optimiser]") {
                                  .beta2 = 0.95,
                                  .eps = 1e-6,
                                  .step = step,
-                                 .gradient_scale = gradient_scale};
+                                 .gradient_scale = scalar_view(gradient_scale)};
         for (Parameter& p : parameters) p.new_gradient(step);
         const std::vector<AdamWTensor> tensors = adamw_tensors(parameters);
         adamw_step({}, params, tensors);
@@ -134,12 +142,13 @@ TEST_CASE("SGD follows its formula", "[kernels][optimiser]") {
       CAPTURE(name_of(dtype), c.momentum, c.nesterov, c.buffer);
       std::vector<Parameter> parameters = make_parameters(dtype);
       // Without zeroed buffers: they hold NaN, of which the first step must take nothing.
+      const double half = 0.5;
       for (int step = 1; step <= 4; ++step) {
         const SgdParams params{.lr = 0.05,
                                .momentum = c.momentum,
                                .nesterov = c.nesterov,
                                .first_step = step == 1,
-                               .gradient_scale = 0.5};
+                               .gradient_scale = scalar_view(half)};
         for (Parameter& p : parameters) p.new_gradient(step);
         const std::vector<SgdTensor> tensors = sgd_tensors(parameters, c.buffer);
         sgd_step({}, params, tensors);
@@ -204,4 +213,29 @@ TEST_CASE("an optimiser step shows NaN in a gradient only where it is", "[kernel
   const AdamWTensor tensor{p.value, p.gradient, p.first, p.second};
   adamw_step({}, {}, {&tensor, 1});
   for (std::int64_t i = 0; i < 100; ++i) CHECK(std::isnan(p.value.get(i)) == (i == 40));
+}
+
+TEST_CASE("rates in memory give the bits of rates among the parameters", "[kernels][optimiser]") {
+  for (const DType dtype : kFloating) {
+    std::vector<Parameter> one = make_parameters(dtype), other = make_parameters(dtype);
+    for (std::vector<Parameter>* parameters : {&one, &other}) {
+      for (Parameter& p : *parameters) {
+        p.zero_buffers();
+        p.new_gradient(1);
+      }
+    }
+    AdamWParams params{.lr = 0.01, .step = 3};
+    adamw_step({}, params, adamw_tensors(one));
+    const AdamWRates rates = AdamWRates::of(params);
+    params.lr = 100;
+    params.step = 1;
+    params.rates = scalar_view(rates.lr);
+    adamw_step({}, params, adamw_tensors(other));
+    SgdParams sgd{.lr = 0.02};
+    sgd_step({}, sgd, sgd_tensors(one, false));
+    const double lr = std::exchange(sgd.lr, 100);
+    sgd.rates = scalar_view(lr);
+    sgd_step({}, sgd, sgd_tensors(other, false));
+    for (std::size_t i = 0; i < one.size(); ++i) CHECK(one[i].value.values() == other[i].value.values());
+  }
 }

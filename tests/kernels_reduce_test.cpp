@@ -271,6 +271,16 @@ TEST_CASE("argmax is the first of the largest") {
   CHECK(y[0] == 120);
 }
 
+namespace {
+
+double norm_of(std::span<const ConstView> tensors) {
+  KernelArray norm(DType::float64, {});
+  global_norm(kQueue, tensors, 0, norm.view(), {}, {});
+  return norm.values()[0];
+}
+
+}  // namespace
+
 TEST_CASE("sums of squares over several tensors are in double and in a fixed order") {
   const int threads = num_threads();
   for (const DType dtype : kFloatingTypes) {
@@ -282,17 +292,33 @@ TEST_CASE("sums of squares over several tensors are in double and in a fixed ord
     }
     const std::vector<ConstView> views = {a.view(), b.view(), c.view(), d.view()};
     set_num_threads(1);
-    const double one = sum_of_squares(kQueue, views);
+    const double one = norm_of(views);
     set_num_threads(4);
-    CHECK(sum_of_squares(kQueue, views) == one);
-    CHECK(one == Approx(expected).epsilon(1e-12));
+    CHECK(norm_of(views) == one);
+    CHECK(one == Approx(std::sqrt(expected)).epsilon(1e-12));
   }
   set_num_threads(threads);
   KernelArray huge(DType::float32, {3});
   huge.fill([](std::int64_t) { return 1e30; });
   const ConstView view = huge.view();
-  CHECK(sum_of_squares(kQueue, {&view, 1}) == Approx(3e60).epsilon(1e-6));
-  CHECK(sum_of_squares(kQueue, {}) == 0);
+  CHECK(norm_of({&view, 1}) == Approx(std::sqrt(3.0) * 1e30).epsilon(1e-6));
+  CHECK(norm_of({}) == 0);
+}
+
+TEST_CASE("global_norm gives the scale of clipping") {
+  KernelArray array(DType::float32, {2});
+  array.fill([](std::int64_t i) { return i == 0 ? 3.0 : 4.0; });
+  const ConstView view = array.view();
+  const auto scale_for = [&](double max_norm, std::span<const ConstView> tensors) {
+    KernelArray norm(DType::float64, {}), scale(DType::float64, {});
+    global_norm(kQueue, tensors, max_norm, norm.view(), scale.view(), {});
+    return scale.values()[0];
+  };
+  CHECK(scale_for(1.0, {&view, 1}) == 0.2);
+  CHECK(scale_for(5.0, {&view, 1}) == 1.0);
+  CHECK(scale_for(50.0, {&view, 1}) == 1.0);
+  CHECK(scale_for(0.0, {&view, 1}) == 1.0);
+  CHECK(scale_for(1.0, {}) == 1.0);
 }
 
 TEST_CASE("any_nan finds a NaN anywhere") {

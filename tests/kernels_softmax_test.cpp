@@ -56,8 +56,9 @@ struct Function {
   Backward backward;
   Doubles (*formula)(const Doubles&, std::int64_t);
 };
-const Function kFunctions[] = {{"softmax", softmax_forward, softmax_backward, softmax},
-                               {"log_softmax", log_softmax_forward, log_softmax_backward, log_softmax}};
+const Function kFunctions[] = {
+    {"softmax", cpu::softmax_forward, cpu::softmax_backward, softmax},
+    {"log_softmax", cpu::log_softmax_forward, cpu::log_softmax_backward, log_softmax}};
 
 struct CrossEntropy {
   KernelTensor row_loss, lse, total, count;

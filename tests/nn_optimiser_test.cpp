@@ -154,12 +154,9 @@ TEST_CASE("the norm of all gradients is clipped", "[nn]") {
       squares += std::pow(gradient_at(3, i), 2);
   }
   CHECK(nn::gradient_norm(parameters) == Approx(std::sqrt(squares)).epsilon(1e-6));
-
-  CHECK(nn::clip_factor(4.0, 1.0) == 0.25);
-  CHECK(nn::clip_factor(1.0, 1.0) == 1.0);
-  CHECK(nn::clip_factor(0.5, 1.0) == 1.0);
-  CHECK(nn::clip_factor(0.0, 1.0) == 1.0);
-  CHECK(nn::clip_factor(4.0, 0.0) == 1.0);
+  const nn::GlobalNorm clipped = nn::global_norm(parameters, 0.5 * std::sqrt(squares));
+  CHECK(clipped.norm.item<double>() == Approx(std::sqrt(squares)).epsilon(1e-6));
+  CHECK(clipped.scale.item<double>() == Approx(0.5).epsilon(1e-6));
 }
 
 TEST_CASE("schedules", "[nn]") {

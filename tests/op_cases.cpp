@@ -170,13 +170,9 @@ Arrays input_values(const Cases& operation, const Case& c, DType dtype) {
 Tensor make_tensor(const Input& input, const Array& values, DType dtype) {
   const NoGrad no_grad;
   const Tensor memory = make_memory(input, {.dtype = dtype_for(input.kind, dtype)});
-  kernels::ConstView source;
-  source.rank = input.shape.rank();
-  source.strides = row_major_strides(input.shape);
-  for (int axis = 0; axis < source.rank; ++axis) source.sizes[axis] = input.shape[axis];
-  source.dtype = DType::float64;
-  source.data = values.values.data();
-  kernels::copy({}, source, {view_of(*memory.value()), kernels::Write::overwrite});
+  const Tensor source = from_host<double>(values.values, input.shape, {.dtype = DType::float64});
+  kernels::copy(queue_of(memory.device()), view_of(*source.value()),
+                {view_of(*memory.value()), kernels::Write::overwrite});
   return memory.detach();
 }
 

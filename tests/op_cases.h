@@ -194,9 +194,11 @@ template <> struct CasesOf<ops::RmsNorm> { static Cases make(); };
 template <> struct CasesOf<ops::BatchNorm> { static Cases make(); };
 template <> struct CasesOf<ops::BatchNormFixed> { static Cases make(); };
 template <> struct CasesOf<ops::CrossEntropy> { static Cases make(); };
+template <> struct CasesOf<ops::LinearCrossEntropy> { static Cases make(); };
 template <> struct CasesOf<ops::Embedding> { static Cases make(); };
 template <> struct CasesOf<ops::Dropout> { static Cases make(); };
 template <> struct CasesOf<ops::Attention> { static Cases make(); };
+template <> struct CasesOf<ops::Transfer> { static Cases make(); };
 template <> struct CasesOf<ops::PackedAttention> { static Cases make(); };
 // clang-format on
 

@@ -73,4 +73,33 @@ Cases CasesOf<ops::Clone>::make() {
   return all;
 }
 
+Cases CasesOf<ops::Transfer>::make() {
+  Cases all{.table = &op_table<ops::Transfer>(), .dtypes = kAllTypes};
+  const auto add = [&](const char* label, const Shape& shape, Order order = Order::row_major) {
+    all.cases.push_back(
+        {.label = label,
+         .inputs = {{.shape = shape, .order = order}},
+         .call = [](Tensors in) { return Tensors{apply(ops::Transfer{.to = Device::cpu()}, in[0])}; },
+         .formula = [](const Arrays& in) { return in; }});
+  };
+  add("scalar", {});
+  add("empty", {3, 0, 2});
+  add("33", {33});
+  add("permuted", {5, 7}, Order::permuted);
+  add("gaps", {5, 7}, Order::gaps);
+  add("stride 0", {5, 7}, Order::expanded);
+  add("channels-last", {2, 3, 4, 5}, Order::channels_last);
+  add("several blocks", {253, 301}, Order::permuted);
+  all.refusals = {
+      refused<Error>("an undefined tensor", "undefined", [] { Tensor().to(Device::cpu()); }),
+      refused<DeviceError>("a device that is not there", "no cuda:63",
+                           [] { zeros({2}).to(Device::cuda(63)); }),
+      refused<ValueError>("a device of no kind", "'tpu' is none", [] { zeros({2}).to(parse_device("tpu")); }),
+  };
+  all.speed.push_back({.label = "4M", .inputs = {{.shape = {4 << 20}}}, .call = [](Tensors in) {
+                         return Tensors{apply(ops::Transfer{.to = Device::cpu()}, in[0])};
+                       }});
+  return all;
+}
+
 }  // namespace reprise::op_test

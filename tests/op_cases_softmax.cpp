@@ -178,4 +178,83 @@ Cases CasesOf<ops::CrossEntropy>::make() {
   return all;
 }
 
+Cases CasesOf<ops::LinearCrossEntropy>::make() {
+  Cases all{.table = &op_table<ops::LinearCrossEntropy>(), .by_a_library = true};
+  const auto add = [&](const std::string& label, Input x, std::int64_t classes, Input targets,
+                       std::int64_t chunk, Reduction reduction = Reduction::mean,
+                       std::int64_t ignore_index = -100) {
+    const std::int64_t channels = x.shape[x.shape.rank() - 1];
+    targets.high = static_cast<double>(classes);
+    all.cases.push_back(
+        {.label = label,
+         .inputs = {std::move(x), {.shape = {classes, channels}}, std::move(targets)},
+         .call =
+             [=](Tensors in) {
+               return Tensors{linear_cross_entropy(in[0], in[1], in[2], chunk, reduction, ignore_index)};
+             },
+         .formula =
+             [=](const Arrays& in) {
+               Shape shape = in[0].shape;
+               shape[shape.rank() - 1] = classes;
+               const Array logits =
+                   generate(shape, [&, row = std::int64_t{0}, c = std::int64_t{0}](const Index&) mutable {
+                     double sum = 0;
+                     for (std::int64_t k = 0; k < channels; ++k)
+                       sum += in[0][row * channels + k] * in[1][c * channels + k];
+                     if (++c == classes) c = 0, ++row;
+                     return sum;
+                   });
+               return Arrays{cross_entropy_formula({logits, in[2]}, reduction, ignore_index)};
+             },
+         .slack = 8});
+  };
+  const auto ids = [](const Shape& shape, Kind kind = Kind::ids) {
+    return Input{.shape = shape, .low = 0, .kind = kind};
+  };
+  add("one row", {.shape = {5}}, 3, ids({}), 4);
+  add("size 1", {.shape = {1, 1}}, 1, ids({1}), 1);
+  add("no rows", {.shape = {0, 3}}, 4, ids({0}), 2, Reduction::sum);
+  add("one chunk", {.shape = {5, 7}}, 31, ids({5}), 5);
+  add("chunks of one", {.shape = {5, 7}}, 33, ids({5}, Kind::ids32), 1);
+  add("a rest", {.shape = {7, 8}}, 9, ids({7}), 3);
+  add("each", {.shape = {7, 8}}, 9, ids({7}), 3, Reduction::none);
+  add("sum", {.shape = {7, 8}}, 9, ids({7}), 2, Reduction::sum);
+  add("three axes", {.shape = {2, 3, 8}}, 9, ids({2, 3}), 4);
+  add("three axes, each", {.shape = {2, 3, 8}}, 9, ids({2, 3}), 4, Reduction::none);
+  add("permuted", {.shape = {5, 7}, .order = Order::permuted}, 6, ids({5}), 2);
+  add("ignored", {.shape = {4, 3}}, 5, {.shape = {4}, .kind = Kind::ids, .values = {2, -100, 0, -100}}, 3);
+  add("a chunk of ignored", {.shape = {4, 3}}, 5,
+      {.shape = {4}, .kind = Kind::ids, .values = {2, 1, -100, -100}}, 2);
+  add("several blocks", {.shape = {97, 64}}, 257, ids({97}), 32);
+  all.refusals = {
+      refused<ShapeError>("other channels", "x (2, 3) and weight (5, 4)",
+                          [] {
+                            linear_cross_entropy(zeros({2, 3}), zeros({5, 4}), arange(2));
+                          }),
+      refused<ShapeError>("targets of other sizes", "need targets",
+                          [] {
+                            linear_cross_entropy(zeros({2, 3}), zeros({5, 3}), arange(3));
+                          }),
+      refused<TypeError>("targets of fractions", "targets are float32",
+                         [] {
+                           linear_cross_entropy(zeros({2, 3}), zeros({5, 3}), zeros({2}));
+                         }),
+      refused<ValueError>("a class too far", "target 5 is outside [0, 5)",
+                          [] {
+                            linear_cross_entropy(zeros({6, 3}), zeros({5, 3}), arange(6));
+                          }),
+      refused<ValueError>("no chunk", "chunk is 0",
+                          [] {
+                            linear_cross_entropy(zeros({2, 3}), zeros({5, 3}), arange(2), 0);
+                          }),
+  };
+  all.speed.push_back({.label = "2048x256 to 8192",
+                       .inputs = {{.shape = {2048, 256}},
+                                  {.shape = {8192, 256}},
+                                  {.shape = {2048}, .low = 0, .high = 8192, .kind = Kind::ids}},
+                       .call = [](Tensors in) { return Tensors{linear_cross_entropy(in[0], in[1], in[2])}; },
+                       .flops = 2.0 * 2048 * 256 * 8192});
+  return all;
+}
+
 }  // namespace reprise::op_test

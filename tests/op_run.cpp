@@ -80,6 +80,7 @@ RunResult run(const Case& c, const Arrays& values, const RunOptions& options) {
     Array seed = cotangent(output.shape(), i);
     if (form.order == Order::expanded) seed = Array(output.shape(), 0.75);
     roots.push_back(output);
+    const OnDevice there(output.device());
     seeds.push_back(make_tensor(form, seed, output.dtype()));
   }
   for (int i = 1; i <= options.backwards && !roots.empty(); ++i) {
@@ -137,8 +138,8 @@ std::string difference_in_bits(const Tensor& a, const Tensor& b) {
   if (!a.defined()) return {};
   if (a.dtype() != b.dtype() || !(a.shape() == b.shape())) return "dtypes or sizes differ";
   const NoGrad no_grad;
-  const Tensor dense_a = a.contiguous();
-  const Tensor dense_b = b.contiguous();
+  const Tensor dense_a = a.contiguous().to(Device::cpu());
+  const Tensor dense_b = b.contiguous().to(Device::cpu());
   const auto* bytes_a = static_cast<const std::byte*>(dense_a.value()->data());
   const auto* bytes_b = static_cast<const std::byte*>(dense_b.value()->data());
   const std::size_t width = size_of(a.dtype());

@@ -222,6 +222,7 @@ TEST_CASE("both libraries behind products give the values of the formula", "[ops
         check_values(c, result.outputs, values, dtype);
         const RunResult want = run(c, rounded(c, values, dtype), {.backwards = 2});
         for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+          if (!c.inputs[i].takes_gradient()) continue;
           INFO("gradient of input " << i);
           CHECK(difference(read(result.gradients[i]), read(want.gradients[i]),
                            c.slack * gradient_tolerance(dtype)) == "");

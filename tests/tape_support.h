@@ -22,7 +22,7 @@ using Catch::Matchers::Contains;
 
 using Doubles = std::vector<double>;
 
-inline constexpr TensorOptions kDouble{.dtype = DType::float64};
+inline const TensorOptions kDouble{.dtype = DType::float64};
 
 /// A leaf of doubles that wants a gradient.
 inline Tensor leaf(const Doubles& elements, const Shape& shape) {

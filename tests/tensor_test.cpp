@@ -164,7 +164,13 @@ TEST_CASE("tensors refuse what makes no sense, naming the operation", "[tensor]"
   CHECK_THROWS_AS(arange(-1), ShapeError);
   CHECK_THROWS_WITH(ones({2}).size(1), Contains("[size]"));
   CHECK_THROWS_WITH(arange(3).set_requires_grad(true), Contains("[set_requires_grad]"));
-  CHECK_THROWS_AS(zeros({2}, {.device = {DeviceKind::cuda, 0}}), TypeError);
+  CHECK_THROWS_AS(zeros({2}, {.device = Device::cuda(63)}), DeviceError);
+  CHECK_THROWS_WITH(set_default_device(Device::cuda(63)), Contains("[device] no cuda:63"));
+  CHECK(default_device() == Device::cpu());
+  CHECK(parse_device("cuda") == Device::cuda(0));
+  CHECK(parse_device("cuda:3") == Device::cuda(3));
+  for (const char* text : {"", "gpu", "cuda:", "cuda:-1", "cuda:1x", "cuda:64", "CPU"})
+    CHECK_THROWS_AS(parse_device(text), ValueError);
   CHECK_THROWS_WITH(reshape(ones({4}), {3}), Contains("[reshape] (4) has 4 elements"));
 }
 

@@ -1,3 +1,4 @@
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <utility>
@@ -7,9 +8,11 @@
 namespace reprise {
 namespace {
 
+constexpr std::size_t kMostDevices = 1 + 64;  // the CPU and CUDA's
+
 struct Default {
   std::mutex mutex;
-  std::shared_ptr<Pool> pool;
+  std::array<std::shared_ptr<Pool>, kMostDevices> pools;
 };
 
 /// Never destroyed: tensors in static storage may still allocate when the program ends.
@@ -18,34 +21,39 @@ Default& instance() {
   return made;
 }
 
-std::atomic<Pool*> current{nullptr};
+std::array<std::atomic<Pool*>, kMostDevices> current{};
 
-const std::shared_ptr<Pool>& made_pool(Default& state) {
-  if (state.pool == nullptr) {
-    state.pool = std::make_shared<Pool>(host_source());
-    current.store(state.pool.get(), std::memory_order_release);
-  }
-  return state.pool;
+std::size_t place_of(Device device) {
+  return device.kind == DeviceKind::cpu ? 0 : 1 + static_cast<std::size_t>(device.index);
 }
 
 }  // namespace
 
-std::shared_ptr<Pool> default_pool() {
-  Default& state = instance();
-  const std::lock_guard guard(state.mutex);
-  return made_pool(state);
+std::unique_ptr<Source> source_of(Device device) {
+  return device.kind == DeviceKind::cpu ? host_source() : cuda_source(device.index);
 }
 
-void set_default_pool(std::shared_ptr<Pool> pool) {
+std::shared_ptr<Pool> default_pool(Device device) {
   Default& state = instance();
   const std::lock_guard guard(state.mutex);
-  current.store(pool.get(), std::memory_order_release);
-  state.pool = std::move(pool);
+  std::shared_ptr<Pool>& pool = state.pools.at(place_of(device));
+  if (pool == nullptr) {
+    pool = std::make_shared<Pool>(source_of(device));
+    current[place_of(device)].store(pool.get(), std::memory_order_release);
+  }
+  return pool;
 }
 
-Pool& current_pool() {
-  Pool* const pool = current.load(std::memory_order_acquire);
-  return pool != nullptr ? *pool : *default_pool();
+void set_default_pool(std::shared_ptr<Pool> pool, Device device) {
+  Default& state = instance();
+  const std::lock_guard guard(state.mutex);
+  current.at(place_of(device)).store(pool.get(), std::memory_order_release);
+  state.pools[place_of(device)] = std::move(pool);
+}
+
+Pool& pool_of(Device device) {
+  Pool* const pool = current.at(place_of(device)).load(std::memory_order_acquire);
+  return pool != nullptr ? *pool : *default_pool(device);
 }
 
 }  // namespace reprise

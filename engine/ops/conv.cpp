@@ -111,8 +111,8 @@ void Conv2d::forward(const Exec& exec, Inputs in, Outputs out) const {
   const kernels::ConstView x = exec.channels_last(in[0]);
   const kernels::ConstView w = exec.contiguous(in[1]);
   const kernels::View y = out[0];
-  const std::size_t bytes =
-      kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::forward, params, x, w, y);
+  const std::size_t bytes = kernels::conv2d_workspace_bytes(exec.queue().device, ConvPass::forward, params, x,
+                                                            w, y, kernels::Write::overwrite);
   kernels::conv2d_forward(exec.queue(), params, x, w, has_bias ? in[2] : kernels::ConstView(), y,
                           exec.scratch(bytes));
 }

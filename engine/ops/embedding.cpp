@@ -52,7 +52,10 @@ void Embedding::forward(const Exec& exec, Inputs in, Outputs out) const {
 
 void Embedding::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const kernels::ConstView ids = as_list(exec.contiguous(saved.input(1)));
-  kernels::embedding_backward(exec.queue(), ids, as_rows(exec.contiguous(grads[0]), ids.sizes[0]), slots[0]);
+  const std::size_t bytes =
+      kernels::embedding_backward_workspace_bytes(exec.queue().device, ids, slots[0].view);
+  kernels::embedding_backward(exec.queue(), ids, as_rows(exec.contiguous(grads[0]), ids.sizes[0]), slots[0],
+                              exec.scratch(bytes));
 }
 
 }  // namespace ops

@@ -6,6 +6,7 @@
 #include "reprise/ops/elementwise.h"
 #include "reprise/ops/shape.h"
 #include "row_major.h"
+#include "rows.h"
 
 namespace reprise {
 namespace ops {
@@ -15,28 +16,6 @@ using kernels::ConstView;
 using kernels::Target;
 using kernels::View;
 
-template <class V>
-V transposed(V view) {
-  const auto last = static_cast<std::size_t>(view.rank - 1);
-  std::swap(view.sizes[last], view.sizes[last - 1]);
-  std::swap(view.strides[last], view.strides[last - 1]);
-  return view;
-}
-
-/// A contiguous view as a matrix: all axes but the last become rows.
-template <class V>
-V as_rows(V view) {
-  const std::int64_t columns = view.sizes[static_cast<std::size_t>(view.rank - 1)];
-  std::int64_t rows = 1;
-  for (int axis = 0; axis < view.rank - 1; ++axis) rows *= view.sizes[static_cast<std::size_t>(axis)];
-  view.rank = 2;
-  view.sizes[0] = rows;
-  view.sizes[1] = columns;
-  view.strides[0] = columns;
-  view.strides[1] = 1;
-  return view;
-}
-
 /// Leading axes of `like`, stretched.
 ConstView with_batch_of(const ConstView& view, const kernels::Layout& like) {
   kernels::Layout wanted = like;
@@ -45,11 +24,6 @@ ConstView with_batch_of(const ConstView& view, const kernels::Layout& like) {
         view.sizes[static_cast<std::size_t>(view.rank - k)];
   }
   return broadcast_to(view, wanted);
-}
-
-void product(const Exec& exec, const ConstView& a, const ConstView& b, const Target& c) {
-  const std::size_t bytes = kernels::matmul_workspace_bytes(exec.queue().device, a, b, c.view);
-  kernels::matmul(exec.queue(), 1.0, a, b, c, exec.scratch(bytes));
 }
 
 bool has_batch(const kernels::Layout& view, const kernels::Layout& like) {
@@ -185,7 +159,10 @@ void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
     else
       product(exec, transposed(x), dy, dw);
   }
-  if (slots.wants(2)) kernels::bias_backward(exec.queue(), dy, slots[2]);
+  if (slots.wants(2)) {
+    const std::size_t bytes = kernels::bias_backward_workspace_bytes(exec.queue().device, dy);
+    kernels::bias_backward(exec.queue(), dy, slots[2], exec.scratch(bytes));
+  }
 }
 
 }  // namespace ops

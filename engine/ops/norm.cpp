@@ -5,6 +5,7 @@
 #include "reprise/kernels/elementwise.h"
 #include "reprise/ops/broadcast.h"
 #include "row_major.h"
+#include "rows.h"
 
 namespace reprise {
 namespace ops {
@@ -28,22 +29,6 @@ std::int64_t row_length(std::string_view name, const Spec& x) {
   require_floating(name, x);
   if (x.shape.rank() < 1) throw ShapeError(fmt::format("[{}] a scalar has no axis to normalise", name));
   return x.shape[x.shape.rank() - 1];
-}
-
-/// A contiguous view as rows (M, C).
-template <class V>
-V as_rows(V view) {
-  const std::int64_t columns = view.sizes[static_cast<std::size_t>(view.rank - 1)];
-  view.sizes[0] = columns == 0 ? 0 : view.numel() / columns;
-  view.sizes[1] = columns;
-  view.strides[0] = columns;
-  view.strides[1] = 1;
-  view.rank = 2;
-  return view;
-}
-
-kernels::Target as_rows(const kernels::Target& target) {
-  return target ? kernels::Target{as_rows(target.view), target.write} : target;
 }
 
 Spec row_statistic(const Spec& x) {
@@ -119,21 +104,21 @@ Saves LayerNorm::saves(GradMask needs) const {
 }
 
 void LayerNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::layer_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
-                              exec.contiguous(in[2]), as_rows(out[0]), out[1], out[2]);
+  kernels::layer_norm_forward(exec.queue(), eps, filled_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
+                              exec.contiguous(in[2]), filled_rows(out[0]), out[1], out[2]);
 }
 
 void LayerNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-  const ConstView dy = as_rows(exec.contiguous(grads[0]));
+  const ConstView dy = filled_rows(exec.contiguous(grads[0]));
   if (!slots.wants(0) && !slots.wants(1)) {  // the bias alone needs nothing of x
     sum_to(exec, dy, slots[2]);
     return;
   }
-  const ConstView x = as_rows(exec.contiguous(saved.input(0)));
+  const ConstView x = filled_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
   const kernels::Target dx = row_major(exec, slots[0]);
   kernels::layer_norm_backward(exec.queue(), x, exec.contiguous(saved.input(1)), saved.output(1),
-                               saved.output(2), dy, as_rows(dx), slots[1], slots[2], exec.scratch(bytes));
+                               saved.output(2), dy, filled_rows(dx), slots[1], slots[2], exec.scratch(bytes));
   store(exec, dx, slots[0]);
 }
 
@@ -145,16 +130,17 @@ Specs RmsNorm::infer(SpecSpan in) const {
 Saves RmsNorm::saves(GradMask) const { return {.inputs = 3, .outputs = 2}; }
 
 void RmsNorm::forward(const Exec& exec, Inputs in, Outputs out) const {
-  kernels::rms_norm_forward(exec.queue(), eps, as_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
-                            as_rows(out[0]), out[1]);
+  kernels::rms_norm_forward(exec.queue(), eps, filled_rows(exec.contiguous(in[0])), exec.contiguous(in[1]),
+                            filled_rows(out[0]), out[1]);
 }
 
 void RmsNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-  const ConstView x = as_rows(exec.contiguous(saved.input(0)));
+  const ConstView x = filled_rows(exec.contiguous(saved.input(0)));
   const std::size_t bytes = kernels::norm_backward_workspace_bytes(exec.queue().device, x);
   const kernels::Target dx = row_major(exec, slots[0]);
   kernels::rms_norm_backward(exec.queue(), x, exec.contiguous(saved.input(1)), saved.output(1),
-                             as_rows(exec.contiguous(grads[0])), as_rows(dx), slots[1], exec.scratch(bytes));
+                             filled_rows(exec.contiguous(grads[0])), filled_rows(dx), slots[1],
+                             exec.scratch(bytes));
   store(exec, dx, slots[0]);
 }
 

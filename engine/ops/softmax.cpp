@@ -7,6 +7,7 @@
 #include "reprise/ops/elementwise.h"
 #include "reprise/ops/reduce.h"
 #include "row_major.h"
+#include "rows.h"
 
 namespace reprise {
 namespace ops {
@@ -14,18 +15,6 @@ namespace {
 
 using kernels::ConstView;
 using kernels::View;
-
-/// A contiguous view as rows (M, V) of its last axis.
-template <class V>
-V as_rows(V view) {
-  const std::int64_t columns = view.rank == 0 ? 1 : view.sizes[static_cast<std::size_t>(view.rank - 1)];
-  view.sizes[0] = columns == 0 ? 0 : view.numel() / columns;
-  view.sizes[1] = columns;
-  view.strides[0] = columns;
-  view.strides[1] = 1;
-  view.rank = 2;
-  return view;
-}
 
 /// `view` with `axis` exchanged for the last.
 template <class V>
@@ -42,12 +31,12 @@ template <class F>
 void fill_rows(const Exec& exec, const kernels::Target& target, int axis, F&& rows) {
   const View turned = axis_last(target.view, axis);
   if (turned.is_contiguous()) {
-    rows(kernels::Target{as_rows(turned), target.write});
+    rows(kernels::Target{filled_rows(turned), target.write});
     return;
   }
   const View whole = exec.temporary(
       turned.dtype, Shape(std::span(turned.sizes.data(), static_cast<std::size_t>(turned.rank))));
-  rows(kernels::Target{as_rows(whole), kernels::Write::overwrite});
+  rows(kernels::Target{filled_rows(whole), kernels::Write::overwrite});
   kernels::copy(exec.queue(), whole, {turned, target.write});
 }
 
@@ -61,7 +50,7 @@ Spec infer_softmax(std::string_view name, int, const Spec& in) {
 }
 
 void softmax_forward(bool log, int axis, const Exec& exec, Inputs in, Outputs out) {
-  const ConstView x = as_rows(exec.contiguous(axis_last(in[0], axis)));
+  const ConstView x = filled_rows(exec.contiguous(axis_last(in[0], axis)));
   fill_rows(exec, {out[0], kernels::Write::overwrite}, axis, [&](const kernels::Target& y) {
     log ? kernels::log_softmax_forward(exec.queue(), x, y.view)
         : kernels::softmax_forward(exec.queue(), x, y.view);
@@ -70,8 +59,8 @@ void softmax_forward(bool log, int axis, const Exec& exec, Inputs in, Outputs ou
 
 void softmax_backward(bool log, int axis, const Exec& exec, const Saved& saved, OutGrads grads,
                       GradSlots slots) {
-  const ConstView y = as_rows(exec.contiguous(axis_last(saved.output(0), axis)));
-  const ConstView dy = as_rows(exec.contiguous(axis_last(grads[0], axis)));
+  const ConstView y = filled_rows(exec.contiguous(axis_last(saved.output(0), axis)));
+  const ConstView dy = filled_rows(exec.contiguous(axis_last(grads[0], axis)));
   fill_rows(exec, slots[0], axis, [&](const kernels::Target& dx) {
     log ? kernels::log_softmax_backward(exec.queue(), y, dy, dx)
         : kernels::softmax_backward(exec.queue(), y, dy, dx);
@@ -79,16 +68,19 @@ void softmax_backward(bool log, int axis, const Exec& exec, const Saved& saved, 
 }
 
 Specs CrossEntropy::infer(SpecSpan in) const {
-  const Spec& logits = in[0];
-  const Spec& targets = in[1];
-  require_floating(name, logits);
+  require_floating(name, in[0]);
+  return infer_cross_entropy(name, reduction, in[0], in[1]);
+}
+
+Specs infer_cross_entropy(std::string_view name, Reduction reduction, const Spec& logits,
+                          const Spec& targets) {
   if (targets.dtype != DType::int32 && targets.dtype != DType::int64) {
-    throw TypeError(fmt::format("[cross_entropy] targets are {}; give int32 or int64 class indices",
-                                name_of(targets.dtype)));
+    throw TypeError(
+        fmt::format("[{}] targets are {}; give int32 or int64 class indices", name, name_of(targets.dtype)));
   }
   const int rank = logits.shape.rank();
   if (rank < 1 || !(Shape(logits.shape.span().first(static_cast<std::size_t>(rank - 1))) == targets.shape)) {
-    throw ShapeError(fmt::format("[cross_entropy] logits {} need targets of all axes but the last, not {}",
+    throw ShapeError(fmt::format("[{}] logits {} need targets of all axes but the last, not {}", name,
                                  to_string(logits.shape), to_string(targets.shape)));
   }
   Spec row{accumulator_dtype(logits.dtype), logits.device, false, targets.shape};
@@ -98,7 +90,7 @@ Specs CrossEntropy::infer(SpecSpan in) const {
 }
 
 void CrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
-  const ConstView logits = as_rows(exec.contiguous(in[0]));
+  const ConstView logits = filled_rows(exec.contiguous(in[0]));
   const ConstView targets = exec.contiguous(in[1]);
   const bool each = reduction == Reduction::none;
   const View losses = each ? out[0] : exec.temporary(out[1].dtype, Shape{logits.sizes[0]});
@@ -113,9 +105,9 @@ void CrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
 void CrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const kernels::Target dlogits = row_major(exec, slots[0]);
   kernels::cross_entropy_backward(exec.queue(), reduction, ignore_index,
-                                  as_rows(exec.contiguous(saved.input(0))), exec.contiguous(saved.input(1)),
-                                  saved.output(1), saved.output(2), exec.contiguous(grads[0]),
-                                  {as_rows(dlogits.view), dlogits.write});
+                                  filled_rows(exec.contiguous(saved.input(0))),
+                                  exec.contiguous(saved.input(1)), saved.output(1), saved.output(2),
+                                  exec.contiguous(grads[0]), {filled_rows(dlogits.view), dlogits.write});
   store(exec, dlogits, slots[0]);
 }
 

@@ -12,10 +12,9 @@
 #include "attention_work.h"
 #include "math.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
-using namespace cpu;
-using namespace cpu::attention;
+using namespace attention;
 
 namespace {
 
@@ -253,14 +252,14 @@ std::size_t bytes_of_thread(const AttentionParams& params, const ConstView& q, b
 
 }  // namespace
 
-namespace cpu::attention {
+namespace attention {
 
 std::size_t backward_bytes(const AttentionParams& params, const ConstView& q) {
   const std::int64_t sequences = q.sizes[0] * q.sizes[1], blocks = (q.sizes[2] + kTile - 1) / kTile;
   return bytes_of_thread(params, q, prefers_split(sequences, blocks));
 }
 
-}  // namespace cpu::attention
+}  // namespace attention
 
 void attention_backward(const Queue&, const AttentionParams& params, RandomKey key, const ConstView& q,
                         const ConstView& k, const ConstView& v, const ConstView& out, const ConstView& lse,
@@ -290,4 +289,4 @@ void attention_backward(const Queue&, const AttentionParams& params, RandomKey k
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -6,10 +6,9 @@
 #include "attention_work.h"
 #include "math.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
-using namespace cpu;
-using namespace cpu::attention;
+using namespace attention;
 
 namespace {
 
@@ -164,7 +163,7 @@ class Forward {
 
 }  // namespace
 
-namespace cpu::attention {
+namespace attention {
 
 std::size_t forward_bytes(const AttentionParams& params, const ConstView& q) {
   std::size_t bytes = 0;
@@ -176,7 +175,7 @@ std::size_t forward_bytes(const AttentionParams& params, const ConstView& q) {
   return bytes;
 }
 
-}  // namespace cpu::attention
+}  // namespace attention
 
 void attention_forward(const Queue&, const AttentionParams& params, RandomKey key, const ConstView& q,
                        const ConstView& k, const ConstView& v, const View& out, const View& lse,
@@ -191,4 +190,4 @@ void attention_forward(const Queue&, const AttentionParams& params, RandomKey ke
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

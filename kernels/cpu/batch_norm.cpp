@@ -6,7 +6,7 @@
 #include "parallel.h"
 #include "reprise/kernels/norm.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -272,4 +272,4 @@ void batch_norm_backward(const Queue&, double eps, bool relu, bool training, con
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

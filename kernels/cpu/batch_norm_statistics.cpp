@@ -4,7 +4,7 @@
 #include "parallel.h"
 #include "reprise/kernels/norm.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -136,4 +136,4 @@ void batch_norm_statistics(const Queue&, const ConstView& x, const View& mean, c
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -6,12 +6,12 @@
 #include "reprise/kernels/matmul.h"
 #include "rows.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
 
 /// Columns that one task sums at a time, in the first cache: many, as each row of them is one run of memory.
-constexpr std::int64_t kMinColumns = 256, kMaxColumns = cpu::kPiece;
+constexpr std::int64_t kMinColumns = 256, kMaxColumns = kPiece;
 /// Rows that are summed before they are added to the rest, for accuracy.
 constexpr std::int64_t kRows = 64;
 /// Room for the partial sums of all bands of rows.
@@ -42,7 +42,7 @@ void sum_rows(const T* dy, std::int64_t row, std::int64_t column, std::int64_t b
       const T* from = dy + i * row;
       const C* add = values.data();
       if (column == 1) {
-        add = cpu::read_piece(from, n, values.data());
+        add = read_piece(from, n, values.data());
       } else {
         for (std::int64_t j = 0; j < n; ++j)
           values[static_cast<std::size_t>(j)] = static_cast<C>(from[j * column]);
@@ -73,10 +73,10 @@ void column_sums(const ConstView& dy, const Target& dbias) {
   // A column's sum does not depend on the block that it is in.
   const std::int64_t columns = std::clamp(n / (4 * num_threads()), kMinColumns, kMaxColumns);
   const std::int64_t blocks = (n + columns - 1) / columns;
-  const std::int64_t grain = cpu::grain_of_rows(2 * cpu::kGrainElements, std::min(n, columns) * bands.rows);
+  const std::int64_t grain = grain_of_rows(2 * kGrainElements, std::min(n, columns) * bands.rows);
 
   if (bands.count == 1) {
-    cpu::parallel_for(blocks, grain, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(blocks, grain, [&](std::int64_t begin, std::int64_t end) {
       alignas(64) std::array<C, kMaxColumns> sums;
       for (std::int64_t j = begin * columns; j < std::min(end * columns, n); j += columns) {
         const std::int64_t width = std::min(columns, n - j);
@@ -89,7 +89,7 @@ void column_sums(const ConstView& dy, const Target& dbias) {
   }
 
   alignas(64) std::array<C, kPartials> partials;
-  cpu::parallel_for(bands.count * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(bands.count * blocks, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t band = task / blocks, j = task % blocks * columns;
       sum_rows(from + j * column, row, column, band * bands.rows, std::min((band + 1) * bands.rows, m),
@@ -106,7 +106,9 @@ void column_sums(const ConstView& dy, const Target& dbias) {
 
 }  // namespace
 
-void bias_backward(const Queue&, const ConstView& dy, const Target& dbias) {
+std::size_t bias_backward_workspace_bytes(DeviceKind, const ConstView&) { return 0; }
+
+void bias_backward(const Queue&, const ConstView& dy, const Target& dbias, const Workspace&) {
   if (dbias.view.numel() == 0) return;
   dispatch_floating(dy.dtype, [&]<class T>() {
     if (dy.sizes[0] != 0) {
@@ -117,4 +119,4 @@ void bias_backward(const Queue&, const ConstView& dy, const Target& dbias) {
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

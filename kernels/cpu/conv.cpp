@@ -7,15 +7,13 @@
 
 #include "convolution.h"
 #include "cpu_library.h"
+#include "pointwise_conv.h"
 #include "reprise/kernels/elementwise.h"
-#include "reprise/kernels/matmul.h"
 #include "workspace.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::Convolution;
 
 /// One pass; `out` is the tensor that it makes, and has its place among the others too, for its sizes.
 struct Request {
@@ -44,7 +42,7 @@ struct Prepared {
   std::size_t bytes = 0;
 };
 
-View in_workspace(const Layout& layout, DType dtype, cpu::Carver& carver) {
+View in_workspace(const Layout& layout, DType dtype, Carver& carver) {
   View view;
   static_cast<Layout&>(view) = layout;
   view.dtype = dtype;
@@ -52,14 +50,14 @@ View in_workspace(const Layout& layout, DType dtype, cpu::Carver& carver) {
   return view;
 }
 
-Input prepare_input(const ConstView& given, DType work, cpu::Carver& carver) {
+Input prepare_input(const ConstView& given, DType work, Carver& carver) {
   if (given.dtype == work) return {given.data};
   const View copy = in_workspace(given, work, carver);
   return {copy.data, copy};
 }
 
 /// Where only bytes are counted, the bias is not known: a copy is assumed.
-Input prepare_bias(const ConstView& given, std::int64_t channels, DType work, cpu::Carver& carver) {
+Input prepare_bias(const ConstView& given, std::int64_t channels, DType work, Carver& carver) {
   Layout layout;
   layout.rank = 1;
   layout.sizes[0] = channels;
@@ -89,7 +87,7 @@ Convolution describe(const Request& r, DType work) {
 
 /// Prepares the pass with elements of type `work`; false when oneDNN is asked for and has no way to do it.
 bool prepare_with(const Request& r, DType work, bool onednn, const Workspace& workspace, Prepared& p) {
-  cpu::Carver carver(workspace);
+  Carver carver(workspace);
   p = {};
   p.onednn = onednn;
   p.convolution = describe(r, work);
@@ -101,12 +99,12 @@ bool prepare_with(const Request& r, DType work, bool onednn, const Workspace& wo
   p.out = p.out_in_workspace ? in_workspace(r.out, work, carver) : r.out;
   if (onednn) {
 #if defined(REPRISE_ONEDNN)
-    const auto scratch_bytes = cpu::onednn::scratch_bytes(p.convolution);
+    const auto scratch_bytes = onednn::scratch_bytes(p.convolution);
     if (!scratch_bytes) return false;
     p.scratch = {carver.take(*scratch_bytes), *scratch_bytes};
 #endif
   } else {
-    const std::size_t scratch_bytes = cpu::eigen::scratch_bytes(p.convolution);
+    const std::size_t scratch_bytes = eigen::scratch_bytes(p.convolution);
     p.scratch = {carver.take(scratch_bytes), scratch_bytes};
   }
   p.bytes = carver.bytes();
@@ -115,7 +113,7 @@ bool prepare_with(const Request& r, DType work, bool onednn, const Workspace& wo
 
 Prepared prepare(const Request& request, const Workspace& workspace) {
   Prepared prepared;
-  cpu::choose_way(request.out.dtype, [&](DType work, bool onednn) {
+  choose_way(request.out.dtype, [&](DType work, bool onednn) {
     return prepare_with(request, work, onednn, workspace, prepared);
   });
   return prepared;
@@ -130,46 +128,13 @@ void run(const Queue& queue, const Request& request, const Workspace& workspace)
   make_copy(p.w, request.w);
   make_copy(p.y, request.y);
   make_copy(p.bias, request.bias);
-  const cpu::ConvolutionData data{p.x.data, p.w.data, p.bias.data, p.y.data, p.out.data};
+  const ConvolutionData data{p.x.data, p.w.data, p.bias.data, p.y.data, p.out.data};
   const Write write = p.out_in_workspace ? Write::overwrite : request.write;
 #if defined(REPRISE_ONEDNN)
-  if (p.onednn) cpu::onednn::convolve(p.convolution, data, p.scratch.data);
+  if (p.onednn) onednn::convolve(p.convolution, data, p.scratch.data);
 #endif
-  if (!p.onednn) cpu::eigen::convolve(p.convolution, data, write, p.scratch);
+  if (!p.onednn) eigen::convolve(p.convolution, data, write, p.scratch);
   if (p.out_in_workspace) copy(queue, p.out, {request.out, request.write});
-}
-
-/// Convolutions of single pixels are matrix products: rows are pixels, columns are channels.
-bool is_pointwise(const Conv2dParams& params, const Layout& w) {
-  return w.sizes[2] == 1 && w.sizes[3] == 1 && params == Conv2dParams{.dilation = params.dilation};
-}
-
-template <class AnyView>
-AnyView as_matrix(AnyView view, std::int64_t rows, std::int64_t columns) {
-  view.rank = 2;
-  view.sizes = {};
-  view.strides = {};
-  view.sizes[0] = rows;
-  view.sizes[1] = columns;
-  view.strides[0] = columns;
-  view.strides[1] = 1;
-  return view;
-}
-
-template <class AnyView>
-AnyView pixels(const AnyView& view) {
-  return as_matrix(view, view.sizes[0] * view.sizes[2] * view.sizes[3], view.sizes[1]);
-}
-
-template <class AnyView>
-AnyView pointwise_weights(const AnyView& w) {
-  return as_matrix(w, w.sizes[0], w.sizes[1]);
-}
-
-ConstView transposed(ConstView matrix) {
-  std::swap(matrix.sizes[0], matrix.sizes[1]);
-  std::swap(matrix.strides[0], matrix.strides[1]);
-  return matrix;
 }
 
 /// Nothing is summed: an input is empty.
@@ -179,33 +144,20 @@ void write_zeros(const Queue& queue, const Target& target) {
   if (target.write == Write::overwrite) fill(queue, 0, target.view);
 }
 
-View writable_layout(const ConstView& view) {
-  View result;
-  static_cast<Layout&>(result) = view;
-  result.dtype = view.dtype;
-  return result;
-}
-
-std::size_t pointwise_workspace_bytes(DeviceKind device, ConvPass pass, const ConstView& x,
-                                      const ConstView& w, const ConstView& y) {
-  const ConstView x_rows = pixels(x), y_rows = pixels(y), matrix = pointwise_weights(w);
-  if (pass == ConvPass::forward) {
-    return linear_workspace_bytes(device, x_rows, transposed(matrix), writable_layout(y_rows));
-  }
-  if (pass == ConvPass::backward_data)
-    return matmul_workspace_bytes(device, y_rows, matrix, writable_layout(x_rows));
-  return matmul_workspace_bytes(device, transposed(y_rows), x_rows, writable_layout(matrix));
-}
-
 }  // namespace
 
 std::size_t conv2d_workspace_bytes(DeviceKind device, ConvPass pass, const Conv2dParams& params,
                                    const ConstView& x, const ConstView& w, const ConstView& y, Write write) {
   if (x.numel() == 0 || w.numel() == 0 || y.numel() == 0) return 0;
-  if (is_pointwise(params, w)) return pointwise_workspace_bytes(device, pass, x, w, y);
+  if (pointwise::fits(params, w)) return pointwise::workspace_bytes(device, pass, x, w, y);
   const ConstView& result = pass == ConvPass::forward ? y : pass == ConvPass::backward_data ? x : w;
-  Request request{
-      .pass = pass, .params = params, .x = x, .w = w, .y = y, .out = writable_layout(result), .write = write};
+  Request request{.pass = pass,
+                  .params = params,
+                  .x = x,
+                  .w = w,
+                  .y = y,
+                  .out = pointwise::writable_layout(result),
+                  .write = write};
   request.x.data = request.w.data = request.y.data = nullptr;
   if (pass != ConvPass::forward) return prepare(request, {}).bytes;
   request.write = Write::overwrite;
@@ -226,9 +178,8 @@ void conv2d_forward(const Queue& queue, const Conv2dParams& params, const ConstV
       copy(queue, repeated, {y});
     else
       fill(queue, 0, y);
-  } else if (is_pointwise(params, w)) {
-    linear_forward(queue, Activation::none, pixels(x), transposed(pointwise_weights(w)), bias, {}, pixels(y),
-                   workspace);
+  } else if (pointwise::fits(params, w)) {
+    pointwise::forward(queue, x, w, bias, y, workspace);
   } else {
     run(queue,
         {.params = params,
@@ -246,9 +197,7 @@ void conv2d_backward_data(const Queue& queue, const Conv2dParams& params, const 
                           const ConstView& w, const Target& dx, const Workspace& workspace) {
   if (dx.view.numel() == 0) return;
   if (has_no_terms(dy, w)) return write_zeros(queue, dx);
-  if (is_pointwise(params, w)) {
-    return matmul(queue, 1, pixels(dy), pointwise_weights(w), {pixels(dx.view), dx.write}, workspace);
-  }
+  if (pointwise::fits(params, w)) return pointwise::backward_data(queue, dy, w, dx, workspace);
   run(queue,
       {.pass = ConvPass::backward_data,
        .params = params,
@@ -264,10 +213,7 @@ void conv2d_backward_weight(const Queue& queue, const Conv2dParams& params, cons
                             const ConstView& dy, const Target& dw, const Workspace& workspace) {
   if (dw.view.numel() == 0) return;
   if (has_no_terms(x, dy)) return write_zeros(queue, dw);
-  if (is_pointwise(params, dw.view)) {
-    return matmul(queue, 1, transposed(pixels(dy)), pixels(x), {pointwise_weights(dw.view), dw.write},
-                  workspace);
-  }
+  if (pointwise::fits(params, dw.view)) return pointwise::backward_weight(queue, x, dy, dw, workspace);
   run(queue,
       {.pass = ConvPass::backward_weight,
        .params = params,
@@ -279,4 +225,4 @@ void conv2d_backward_weight(const Queue& queue, const Conv2dParams& params, cons
       workspace);
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

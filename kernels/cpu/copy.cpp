@@ -10,13 +10,9 @@
 #include "reprise/kernels/elementwise_functors.h"
 #include "tiles.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::kCheapGrain;
-using cpu::RowFunction;
-using cpu::TileOutput;
 
 /// make.template operator()<C>() for the type C in which `dtype` is computed.
 template <class Make>
@@ -102,13 +98,13 @@ constexpr std::int64_t kCopyTile = 4096;
 constexpr std::int64_t kBlock = 32;
 
 template <class Word>
-void copy_tiles(const cpu::Axes<2>& axes, const Word* x, Word* y) {
+void copy_tiles(const Axes<2>& axes, const Word* x, Word* y) {
   const auto inner = static_cast<std::size_t>(axes.rank) - 1;
   const std::int64_t x_col = axes.strides[1][inner], y_col = axes.strides[0][inner];
   const std::int64_t x_row = inner > 0 ? axes.strides[1][inner - 1] : 0;
   const std::int64_t y_row = inner > 0 ? axes.strides[0][inner - 1] : 0;
-  cpu::parallel_for(axes.numel(), kCheapGrain, [&](std::int64_t begin, std::int64_t end) {
-    cpu::for_each_tile(axes, begin, end, kCopyTile, [&](const cpu::Tile<2>& tile) {
+  parallel_for(axes.numel(), kCheapGrain, [&](std::int64_t begin, std::int64_t end) {
+    for_each_tile(axes, begin, end, kCopyTile, [&](const Tile<2>& tile) {
       const Word* from = x + tile.offsets[1];
       Word* to = y + tile.offsets[0];
       for (std::int64_t r = 0; r < tile.rows; ++r, from += x_row, to += y_row) {
@@ -124,7 +120,7 @@ void copy_tiles(const cpu::Axes<2>& axes, const Word* x, Word* y) {
 
 /// x is contiguous along `across` (not y's innermost axis): blocks keep the lines of both in the cache.
 template <class Word>
-void copy_transposed(cpu::Axes<2> axes, std::size_t across, const Word* x, Word* y) {
+void copy_transposed(Axes<2> axes, std::size_t across, const Word* x, Word* y) {
   // The two axes of a block become the last ones; what is before them is the outer loop.
   const auto inner = static_cast<std::size_t>(axes.rank) - 1;
   for (std::size_t axis = across; axis + 1 < inner; ++axis) {
@@ -135,14 +131,14 @@ void copy_transposed(cpu::Axes<2> axes, std::size_t across, const Word* x, Word*
   const std::int64_t x_row = axes.strides[1][inner - 1], x_col = axes.strides[1][inner];
   const std::int64_t y_row = axes.strides[0][inner - 1], y_col = axes.strides[0][inner];
   const std::int64_t bands = (rows + kBlock - 1) / kBlock;
-  cpu::Axes<2> outer = axes;
+  Axes<2> outer = axes;
   outer.sizes[inner - 1] = bands;
   for (auto& strides : outer.strides) strides[inner - 1] *= kBlock;
   outer.rank = static_cast<int>(inner);
   const std::int64_t grain = std::max<std::int64_t>(1, kCheapGrain / (kBlock * cols));
-  cpu::parallel_for(outer.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(outer.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t band = begin;
-    cpu::for_each_tile(outer, begin, end, 1, [&](const cpu::Tile<2>& tile) {
+    for_each_tile(outer, begin, end, 1, [&](const Tile<2>& tile) {
       const std::int64_t height = std::min(kBlock, rows - band++ % bands * kBlock);
       for (std::int64_t c0 = 0; c0 < cols; c0 += kBlock) {
         const std::int64_t width = std::min(kBlock, cols - c0);
@@ -160,7 +156,7 @@ template <class Word>
 void copy_words(const Layout& from, const Layout& to, const void* x, void* y) {
   const Word* source = static_cast<const Word*>(x);
   Word* target = static_cast<Word*>(y);
-  const cpu::Axes<2> axes = cpu::collapse<2>({&to, &from});
+  const Axes<2> axes = collapse<2>({&to, &from});
   const auto inner = static_cast<std::size_t>(axes.rank) - 1;
   if (axes.strides[1][inner] != 1 && axes.strides[1][inner] != 0) {
     for (std::size_t axis = 0; axis < inner; ++axis) {
@@ -177,7 +173,7 @@ void copy_same_type(const ConstView& x, const View& y) {
   if (x.same_layout(y) && (y.is_contiguous() || y.is_channels_last())) {
     const auto* from = static_cast<const std::byte*>(x.data);
     auto* to = static_cast<std::byte*>(y.data);
-    cpu::parallel_for(numel, kCheapGrain, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(numel, kCheapGrain, [&](std::int64_t begin, std::int64_t end) {
       const std::size_t start = static_cast<std::size_t>(begin) * bytes;
       std::memcpy(to + start, from + start, static_cast<std::size_t>(end) * bytes - start);
     });
@@ -204,7 +200,7 @@ void compare(const Queue&, Compare function, const ConstView& a, const ConstView
                                  []<class Function>() -> RowFunction { return compare_row<Function, T>; });
   });
   const TileOutput out{{y, Write::overwrite}, row};
-  cpu::compute_tiles(in, {&out, 1}, 0, kCheapGrain);
+  compute_tiles(in, {&out, 1}, 0, kCheapGrain);
 }
 
 void where(const Queue&, const ConstView& condition, const ConstView& a, const ConstView& b,
@@ -214,28 +210,28 @@ void where(const Queue&, const ConstView& condition, const ConstView& a, const C
   const RowFunction row =
       for_compute_type(y.view.dtype, []<class T>() -> RowFunction { return where_row<T>; });
   const TileOutput out{y, row};
-  cpu::compute_tiles(in, {&out, 1}, 0, kCheapGrain);
+  compute_tiles(in, {&out, 1}, 0, kCheapGrain);
 }
 
 void copy(const Queue&, const ConstView& x, const Target& y) {
   if (!y) return;
   if (x.dtype == y.view.dtype && y.write == Write::overwrite) return copy_same_type(x, y.view);
   const TileOutput out{y, cast_between(x.dtype, y.view.dtype)};
-  cpu::compute_tiles(std::array{&x}, {&out, 1}, 0, kCheapGrain);
+  compute_tiles(std::array{&x}, {&out, 1}, 0, kCheapGrain);
 }
 
 void fill(const Queue&, double value, const View& y) {
   if (value == 0 && !std::signbit(value) && (y.is_contiguous() || y.is_channels_last())) {
     auto* bytes = static_cast<std::byte*>(y.data);
     const auto size = static_cast<std::int64_t>(size_of(y.dtype));
-    cpu::parallel_for(y.numel() * size, kCheapGrain * size, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(y.numel() * size, kCheapGrain * size, [&](std::int64_t begin, std::int64_t end) {
       std::memset(bytes + begin, 0, static_cast<std::size_t>(end - begin));
     });
     return;
   }
   const TileOutput out{{y, Write::overwrite},
                        for_compute_type(y.dtype, []<class T>() -> RowFunction { return fill_row<T>; })};
-  cpu::compute_tiles({}, {&out, 1}, value, kCheapGrain);
+  compute_tiles({}, {&out, 1}, value, kCheapGrain);
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -4,7 +4,7 @@
 #include "parallel.h"
 #include "row_exponentials.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -108,4 +108,4 @@ void cross_entropy_backward(const Queue&, Reduction reduction, std::int64_t igno
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -10,36 +10,31 @@
 #include "reprise/kernels/elementwise_functors.h"
 #include "tiles.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::kCheapGrain;
-using cpu::kSlowGrain;
-using cpu::RowFunction;
-using cpu::TileOutput;
 
 /// The math policy of the CPU.
 struct Math {
   template <class T>
   static T exp(T x) {
-    return cpu::math::exp(x);
+    return math::exp(x);
   }
   template <class T>
   static T log(T x) {
-    return cpu::math::log(x);
+    return math::log(x);
   }
   template <class T>
   static T tanh(T x) {
-    return cpu::math::tanh(x);
+    return math::tanh(x);
   }
   template <class T>
   static T sigmoid(T x) {
-    return cpu::math::sigmoid(x);
+    return math::sigmoid(x);
   }
   template <class T>
   static T erf(T x) {
-    return cpu::math::erf(x);
+    return math::erf(x);
   }
   template <class T>
   static T abs(T x) {
@@ -202,14 +197,9 @@ std::int64_t grain_of(Binary function) { return function == Binary::pow ? kSlowG
 
 }  // namespace
 
-Reads derivative_reads(Unary function) {
-  // The power 1 is one of the general case, which reads what every power does.
-  return functors::dispatch<Math, float>(function, 1.0, []<class Function>() { return Function::reads; });
-}
-
 void unary_forward(const Queue&, Unary function, double alpha, const ConstView& x, const View& y) {
   const TileOutput out{{y, Write::overwrite}, forward_row(function, alpha, y.dtype)};
-  cpu::compute_tiles(std::array{&x}, {&out, 1}, alpha, grain_of(function, y.dtype));
+  compute_tiles(std::array{&x}, {&out, 1}, alpha, grain_of(function, y.dtype));
 }
 
 void unary_backward(const Queue&, Unary function, double alpha, const ConstView& x, const ConstView& y,
@@ -219,13 +209,13 @@ void unary_backward(const Queue&, Unary function, double alpha, const ConstView&
   const std::array in{&dy, reads == Reads::output ? &y : &x};
   const TileOutput out{dx, backward_row(function, alpha, dx.view.dtype)};
   const std::size_t inputs = reads == Reads::nothing ? 1 : 2;
-  cpu::compute_tiles(std::span(in).first(inputs), {&out, 1}, alpha, grain_of(function, dx.view.dtype));
+  compute_tiles(std::span(in).first(inputs), {&out, 1}, alpha, grain_of(function, dx.view.dtype));
 }
 
 void binary_forward(const Queue&, Binary function, const ConstView& a, const ConstView& b, const View& y) {
   const std::array in{&a, &b};
   const TileOutput out{{y, Write::overwrite}, forward_row(function, y.dtype)};
-  cpu::compute_tiles(in, {&out, 1}, 0, grain_of(function));
+  compute_tiles(in, {&out, 1}, 0, grain_of(function));
 }
 
 void binary_backward(const Queue&, Binary function, const ConstView& a, const ConstView& b,
@@ -235,7 +225,17 @@ void binary_backward(const Queue&, Binary function, const ConstView& a, const Co
   std::size_t outputs = 0;
   if (da) out[outputs++] = {da, backward_row<ByA>(function, dy.dtype)};
   if (db) out[outputs++] = {db, backward_row<ByB>(function, dy.dtype)};
-  if (outputs > 0) cpu::compute_tiles(in, std::span(out).first(outputs), 0, grain_of(function));
+  if (outputs > 0) compute_tiles(in, std::span(out).first(outputs), 0, grain_of(function));
+}
+
+}  // namespace reprise::kernels::cpu
+
+namespace reprise::kernels {
+
+Reads derivative_reads(Unary function) {
+  // The power 1 is one of the general case, which reads what every power does.
+  return functors::dispatch<cpu::Math, float>(function, 1.0,
+                                              []<class Function>() { return Function::reads; });
 }
 
 }  // namespace reprise::kernels

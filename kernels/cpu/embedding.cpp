@@ -7,7 +7,7 @@
 #include "parallel.h"
 #include "rows.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -108,7 +108,10 @@ std::optional<std::int64_t> embedding_forward(const Queue&, const ConstView& wei
   return bad;
 }
 
-void embedding_backward(const Queue&, const ConstView& ids, const ConstView& dy, const Target& dweight) {
+std::size_t embedding_backward_workspace_bytes(DeviceKind, const ConstView&, const View&) { return 0; }
+
+void embedding_backward(const Queue&, const ConstView& ids, const ConstView& dy, const Target& dweight,
+                        const Workspace&) {
   if (!dweight || dweight.view.numel() == 0) return;
   if (dweight.write == Write::overwrite) clear(dweight.view);
   if (dy.sizes[0] == 0) return;
@@ -128,4 +131,4 @@ void embedding_backward(const Queue&, const ConstView& ids, const ConstView& dy,
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -6,13 +6,9 @@
 #include "reduce_axes.h"
 #include "reprise/kernels/reduce.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::ReductionAxes;
-using cpu::ResultBlocks;
-using cpu::Tile;
 
 constexpr std::int64_t kResults = 64;  // in a block
 constexpr std::int64_t kPositions =
@@ -24,17 +20,17 @@ template <std::size_t N, class F>
 void for_each_block(const ReductionAxes<N>& split, F&& f) {
   const ResultBlocks<N> blocks(split.kept, kResults);
   const std::int64_t elements = split.reduced.numel() * blocks.width;
-  cpu::parallel_for(blocks.count(), std::max<std::int64_t>(1, kGrainElements / elements),
-                    [&](std::int64_t begin, std::int64_t end) {
-                      for (std::int64_t i = begin; i < end; ++i) f(blocks[i]);
-                    });
+  parallel_for(blocks.count(), std::max<std::int64_t>(1, kGrainElements / elements),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) f(blocks[i]);
+               });
 }
 
 /// Calls f(result of the block, offsets) for every reduced element of the block, in order for each result.
 template <std::size_t N, class Block, class F>
 void for_each_element(const ReductionAxes<N>& split, const Block& block, F&& f) {
   const auto inner = static_cast<std::size_t>(split.reduced.rank) - 1;
-  cpu::for_each_tile(split.reduced, 0, split.reduced.numel(), kPositions, [&](const Tile<N>& tile) {
+  for_each_tile(split.reduced, 0, split.reduced.numel(), kPositions, [&](const Tile<N>& tile) {
     for (std::int64_t result = 0; result < block.width; ++result) {
       for (std::int64_t r = 0; r < tile.rows; ++r) {
         std::array<std::int64_t, N> at;
@@ -87,8 +83,8 @@ std::int64_t argmax_row(const T* row, std::int64_t stride, std::int64_t n) {
 void max_backward(const Queue&, const ConstView& x, const ConstView& y, const ConstView& dy,
                   const Target& dx) {
   if (!dx || x.numel() == 0) return;
-  const Layout result = cpu::expanded(y, x), result_gradient = cpu::expanded(dy, x);
-  const auto split = cpu::split_axes<4>({&x, &result, &result_gradient, &dx.view});
+  const Layout result = expanded(y, x), result_gradient = expanded(dy, x);
+  const auto split = split_axes<4>({&x, &result, &result_gradient, &dx.view});
   dispatch_floating(x.dtype, [&]<class T>() {
     using C = Compute<T>;
     const T *from = x.as<T>(), *most = y.as<T>(), *gradient = dy.as<T>();
@@ -115,8 +111,8 @@ void argmax(const Queue&, const ConstView& x, int axis, const View& y) {
   Layout index = x;
   index.strides = {};
   index.strides[static_cast<std::size_t>(axis)] = 1;
-  const Layout result = cpu::expanded(y, x);
-  const auto split = cpu::split_axes<3>({&x, &result, &index});
+  const Layout result = expanded(y, x);
+  const auto split = split_axes<3>({&x, &result, &index});
   dispatch_all(x.dtype, [&]<class T>() {
     using C = Compute<T>;
     const T* from = x.as<T>();
@@ -144,4 +140,4 @@ void argmax(const Queue&, const ConstView& x, int axis, const View& y) {
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -10,7 +10,7 @@
 #include "reprise/kernels/norm.h"
 #include "workspace.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -306,4 +306,4 @@ void rms_norm_backward(const Queue&, const ConstView& x, const ConstView& weight
   norm_backward<false>({x, weight, no_mean, rstd, dy, dx, dweight, no_bias}, workspace);
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -3,21 +3,16 @@
 #include "reprise/kernels/matmul.h"
 
 #include <algorithm>
-#include <array>
-#include <tuple>
 #include <utility>
 
 #include "cpu_library.h"
-#include "product.h"
+#include "product_operands.h"
 #include "reprise/kernels/elementwise.h"
 #include "workspace.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::MatrixStrides;
-using cpu::Product;
 
 /// What is to be multiplied; the addresses are null where only the workspace is measured.
 struct Request {
@@ -46,56 +41,14 @@ struct Prepared {
   std::size_t bytes = 0;
 };
 
-/// The strides of the last two axes, with a useful value where an axis of size 1 leaves them open.
-std::pair<std::int64_t, std::int64_t> matrix_strides(const Layout& view) {
-  const std::int64_t rows = view.sizes[view.rank - 2], columns = view.sizes[view.rank - 1];
-  std::int64_t row = view.strides[view.rank - 2], column = view.strides[view.rank - 1];
-  if (columns == 1 && (rows == 1 || row >= 1)) column = 1;
-  if (rows == 1) row = column == 1 ? columns : 1;
-  return {row, column};
-}
-
-bool has_dense_rows(const Layout& view) {
-  const auto [row, column] = matrix_strides(view);
-  return column == 1 && row >= view.sizes[view.rank - 1];
-}
-
-bool has_dense_columns(const Layout& view) {
-  const auto [row, column] = matrix_strides(view);
-  return row == 1 && column >= view.sizes[view.rank - 2];
-}
-
-/// Broadcast batch axes shrink to size 1: what is left are the distinct elements.
-Layout without_broadcast(Layout layout) {
-  for (int axis = 0; axis < layout.rank - 2; ++axis) {
-    if (layout.strides[axis] == 0) layout.sizes[axis] = 1;
-  }
-  return layout;
-}
-
-/// A row-major view in the workspace with the sizes of `layout`; what is broadcast stays so.
-View packed(const Layout& layout, DType dtype, cpu::Carver& carver) {
-  View result;
-  static_cast<Layout&>(result) = layout;
-  result.dtype = dtype;
-  const Layout distinct = without_broadcast(layout);
-  std::int64_t stride = 1;
-  for (int axis = layout.rank - 1; axis >= 0; --axis) {
-    result.strides[axis] = distinct.sizes[axis] == layout.sizes[axis] ? stride : 0;
-    stride *= distinct.sizes[axis];
-  }
-  result.data = carver.take(static_cast<std::size_t>(stride) * size_of(dtype));
-  return result;
-}
-
-Input prepare_matrix(const ConstView& given, DType work, cpu::Carver& carver) {
+Input prepare_matrix(const ConstView& given, DType work, Carver& carver) {
   if (given.dtype == work && (has_dense_rows(given) || has_dense_columns(given))) return {given, {}, false};
   const View copy = packed(given, work, carver);
   return {copy, copy, true};
 }
 
 /// Where only bytes are counted, the bias is not known: a copy is assumed.
-Input prepare_bias(const ConstView& given, std::int64_t n, DType work, cpu::Carver& carver) {
+Input prepare_bias(const ConstView& given, std::int64_t n, DType work, Carver& carver) {
   View copy;
   copy.rank = 1;
   copy.sizes[0] = n;
@@ -104,53 +57,6 @@ Input prepare_bias(const ConstView& given, std::int64_t n, DType work, cpu::Carv
   copy.data = carver.take(static_cast<std::size_t>(n) * size_of(work));
   if (given && given.dtype == work && (given.strides[0] == 1 || n == 1)) return {given, {}, false};
   return {copy, copy, true};
-}
-
-/// Batch axes become rows of one taller product where b is the same for all of them.
-void batches_to_rows(Product& p) {
-  while (p.batch_rank > 0) {
-    const int last = p.batch_rank - 1;
-    const auto continues = [&](const MatrixStrides& s, std::int64_t columns) {
-      return s.column == 1 && (p.m == 1 ? s.batch[last] >= columns : s.batch[last] == s.row * p.m);
-    };
-    if (p.b.batch[last] != 0 || !continues(p.a, p.k) || !continues(p.c, p.n)) return;
-    for (MatrixStrides* s : {&p.a, &p.c}) {
-      if (p.m == 1) s->row = s->batch[last];
-      s->batch[last] = 0;
-    }
-    p.m *= p.batch[last];
-    p.batch[last] = 0;
-    p.batch_rank = last;
-  }
-}
-
-/// The product of these views; batch axes merge where the strides of all three allow it.
-Product describe(const ConstView& a, const ConstView& b, const View& c) {
-  const int matrix_axis = c.rank - 2;
-  Product p;
-  p.dtype = c.dtype;
-  p.m = c.sizes[matrix_axis];
-  p.n = c.sizes[matrix_axis + 1];
-  p.k = a.sizes[matrix_axis + 1];
-  const std::array<const Layout*, 3> views{&a, &b, &c};
-  const std::array<MatrixStrides*, 3> strides{&p.a, &p.b, &p.c};
-  for (std::size_t i = 0; i < 3; ++i)
-    std::tie(strides[i]->row, strides[i]->column) = matrix_strides(*views[i]);
-
-  for (int axis = 0; axis < matrix_axis; ++axis) {
-    const std::int64_t size = c.sizes[axis];
-    if (size == 1) continue;
-    bool merge = p.batch_rank > 0;
-    for (std::size_t i = 0; i < 3 && merge; ++i) {
-      merge = strides[i]->batch[p.batch_rank - 1] == views[i]->strides[axis] * size;
-    }
-    if (!merge) p.batch[p.batch_rank++] = 1;
-    const int last = p.batch_rank - 1;
-    p.batch[last] *= size;
-    for (std::size_t i = 0; i < 3; ++i) strides[i]->batch[last] = views[i]->strides[axis];
-  }
-  batches_to_rows(p);
-  return p;
 }
 
 /// Where Eigen is faster: products with a vector, and those that take no longer than oneDNN's call itself.
@@ -162,7 +68,7 @@ Product describe(const ConstView& a, const ConstView& b, const View& c) {
 /// Prepares the product with elements of type `work`; false when oneDNN is asked for and is not the way to do
 /// it.
 bool prepare_with(const Request& request, DType work, bool onednn, const Workspace& workspace, Prepared& p) {
-  cpu::Carver carver(workspace);
+  Carver carver(workspace);
   p.onednn = onednn;
   p.a = prepare_matrix(request.a, work, carver);
   p.b = prepare_matrix(request.b, work, carver);
@@ -175,8 +81,8 @@ bool prepare_with(const Request& request, DType work, bool onednn, const Workspa
   p.product.accumulate = request.accumulate && request.c.dtype == work;
 #if defined(REPRISE_ONEDNN)
   if (onednn) {
-    if (suits_eigen(p.product) && cpu::library_choice() == CpuLibrary::automatic) return false;
-    const auto scratch_bytes = cpu::onednn::scratch_bytes(p.product);
+    if (suits_eigen(p.product) && library_choice() == CpuLibrary::automatic) return false;
+    const auto scratch_bytes = onednn::scratch_bytes(p.product);
     if (!scratch_bytes) return false;
     p.scratch = carver.take(*scratch_bytes);
   }
@@ -188,19 +94,15 @@ bool prepare_with(const Request& request, DType work, bool onednn, const Workspa
 /// Turns c = a b into c^T = b^T a^T.
 void transpose(Request& request) {
   std::swap(request.a, request.b);
-  const auto flip = [](Layout& view) {
-    std::swap(view.sizes[view.rank - 2], view.sizes[view.rank - 1]);
-    std::swap(view.strides[view.rank - 2], view.strides[view.rank - 1]);
-  };
-  flip(request.a);
-  flip(request.b);
-  flip(request.c);
+  request.a = transposed(request.a);
+  request.b = transposed(request.b);
+  request.c = transposed(request.c);
 }
 
 Prepared prepare(Request& request, const Workspace& workspace) {
   if (!request.has_bias && has_dense_columns(request.c) && !has_dense_rows(request.c)) transpose(request);
   Prepared prepared;
-  cpu::choose_way(request.c.dtype, [&](DType work, bool onednn) {
+  choose_way(request.c.dtype, [&](DType work, bool onednn) {
     return prepare_with(request, work, onednn, workspace, prepared);
   });
   return prepared;
@@ -220,11 +122,11 @@ void run(const Queue& queue, Request request, const Workspace& workspace) {
   if (p.bias.is_copy) copy(queue, request.bias, {p.bias.copy});
   if (p.c_in_workspace && p.product.accumulate) copy(queue, request.c, {p.c});
 
-  const cpu::ProductData data{p.a.view.data, p.b.view.data, p.bias.view.data, p.c.data};
+  const ProductData data{p.a.view.data, p.b.view.data, p.bias.view.data, p.c.data};
 #if defined(REPRISE_ONEDNN)
-  if (p.onednn) cpu::onednn::multiply(p.product, data, p.scratch);
+  if (p.onednn) onednn::multiply(p.product, data, p.scratch);
 #endif
-  if (!p.onednn) cpu::eigen::multiply(p.product, data);
+  if (!p.onednn) eigen::multiply(p.product, data);
   if (p.c_in_workspace) {
     // A product in a wider type is added here, so that each element is rounded once.
     const bool add = request.accumulate && !p.product.accumulate;
@@ -237,30 +139,6 @@ std::size_t measure(Request request) {
   request.a.data = request.b.data = nullptr;
   request.c.data = nullptr;
   return prepare(request, {}).bytes;
-}
-
-bool has_no_terms(const ConstView& a, const View& c) { return c.numel() == 0 || a.sizes[a.rank - 1] == 0; }
-
-/// The bias as a matrix whose rows are all the same.
-ConstView repeated(ConstView bias, const Layout& matrix) {
-  const std::int64_t stride = bias.strides[0];
-  static_cast<Layout&>(bias) = matrix;
-  bias.strides[0] = 0;
-  bias.strides[1] = stride;
-  return bias;
-}
-
-Unary function_of(Activation activation) {
-  switch (activation) {
-    case Activation::gelu_tanh:
-      return Unary::gelu_tanh;
-    case Activation::gelu_erf:
-      return Unary::gelu_erf;
-    case Activation::silu:
-      return Unary::silu;
-    default:
-      return Unary::relu;
-  }
 }
 
 }  // namespace
@@ -305,4 +183,4 @@ void linear_forward(const Queue& queue, Activation activation, const ConstView& 
   if (activation != Activation::none && y) unary_forward(queue, function_of(activation), 0, result, y);
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

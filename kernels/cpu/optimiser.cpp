@@ -9,7 +9,7 @@
 #include "convert.h"
 #include "parallel.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -55,23 +55,22 @@ void with_compute(T* parameter, const T* gradient, std::int64_t count, F&& f) {
   }
 }
 
+double scale_of(const ConstView& scale) { return scale ? *scale.as<double>() : 1.0; }
+
 /// AdamW's factors, computed once in double.
 template <class C>
 struct AdamWFactors {
   C gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, eps, step_size, root_correction;
 
-  explicit AdamWFactors(const AdamWParams& params)
-      : gradient_scale(static_cast<C>(params.gradient_scale)),
+  AdamWFactors(const AdamWParams& params, const AdamWRates& rates)
+      : gradient_scale(static_cast<C>(scale_of(params.gradient_scale))),
         beta1(static_cast<C>(params.beta1)),
         one_minus_beta1(static_cast<C>(1.0 - params.beta1)),
         beta2(static_cast<C>(params.beta2)),
         one_minus_beta2(static_cast<C>(1.0 - params.beta2)),
         eps(static_cast<C>(params.eps)),
-        step_size(
-            static_cast<C>(params.lr / (1.0 - std::pow(params.beta1, static_cast<double>(params.step))))),
-        root_correction(
-            static_cast<C>(1.0 / std::sqrt(1.0 - std::pow(params.beta2, static_cast<double>(params.step))))) {
-  }
+        step_size(static_cast<C>(rates.step_size)),
+        root_correction(static_cast<C>(rates.root_correction)) {}
 };
 
 /// p -= lr wd p; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr / c1 * m / (sqrt(v / c2) + eps), c =
@@ -93,9 +92,8 @@ void adamw_values(const AdamWFactors<C>& factors, C decay, C* __restrict p, cons
 
 /// g += wd p; buffer = g or momentum buffer + g; p -= lr (buffer, or g + momentum buffer for Nesterov).
 template <class C>
-void sgd_values(const SgdParams& params, C decay, C* __restrict p, const C* __restrict g,
+void sgd_values(const SgdParams& params, C scale, C lr, C decay, C* __restrict p, const C* __restrict g,
                 C* __restrict buffer, std::int64_t count) {
-  const C scale = static_cast<C>(params.gradient_scale), lr = static_cast<C>(params.lr);
   const C momentum = static_cast<C>(params.momentum);
   if (buffer == nullptr) {
 #pragma omp simd
@@ -118,12 +116,14 @@ void sgd_values(const SgdParams& params, C decay, C* __restrict p, const C* __re
 }  // namespace
 
 void adamw_step(const Queue&, const AdamWParams& params, std::span<const AdamWTensor> tensors) {
-  const AdamWFactors<float> single(params);
-  const AdamWFactors<double> full(params);
+  const AdamWRates rates =
+      params.rates ? AdamWRates::read(params.rates.as<double>()) : AdamWRates::of(params);
+  const AdamWFactors<float> single(params, rates);
+  const AdamWFactors<double> full(params, rates);
   for_each_chunk(tensors, [&](const AdamWTensor& tensor, std::int64_t first, std::int64_t count) {
     dispatch_floating(tensor.parameter.dtype, [&]<class T>() {
       using C = Compute<T>;
-      const auto decay = static_cast<C>(1.0 - params.lr * tensor.weight_decay);
+      const auto decay = static_cast<C>(1.0 - rates.lr * tensor.weight_decay);
       with_compute(tensor.parameter.as<T>() + first, tensor.gradient.as<T>() + first, count,
                    [&](C* p, const C* g) {
                      C* const mean = tensor.mean.as<C>() + first;
@@ -138,17 +138,19 @@ void adamw_step(const Queue&, const AdamWParams& params, std::span<const AdamWTe
 }
 
 void sgd_step(const Queue&, const SgdParams& params, std::span<const SgdTensor> tensors) {
+  const double scale = scale_of(params.gradient_scale);
+  const double lr = params.rates ? *params.rates.as<double>() : params.lr;
   for_each_chunk(tensors, [&](const SgdTensor& tensor, std::int64_t first, std::int64_t count) {
     dispatch_floating(tensor.parameter.dtype, [&]<class T>() {
       using C = Compute<T>;
       const auto decay = static_cast<C>(tensor.weight_decay);
       with_compute(tensor.parameter.as<T>() + first, tensor.gradient.as<T>() + first, count,
                    [&](C* p, const C* g) {
-                     sgd_values(params, decay, p, g,
+                     sgd_values(params, static_cast<C>(scale), static_cast<C>(lr), decay, p, g,
                                 tensor.momentum ? tensor.momentum.as<C>() + first : nullptr, count);
                    });
     });
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

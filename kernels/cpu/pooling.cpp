@@ -8,7 +8,7 @@
 #include "reprise/kernels/conv.h"
 #include "rows.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
 
@@ -55,15 +55,13 @@ template <class F>
 void for_each_output(const Grid& g, F&& f) {
   const std::int64_t pixels = g.images * g.height.out * g.width.out;
   const std::int64_t work = g.channels * g.height.kernel * g.width.kernel;
-  cpu::parallel_for(
-      pixels, cpu::grain_of_rows(cpu::kGrainElements, work), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t pixel = begin; pixel < end; ++pixel) {
-          const std::int64_t w = pixel % g.width.out, h = pixel / g.width.out % g.height.out;
-          const std::int64_t image = pixel / (g.width.out * g.height.out);
-          cpu::for_each_piece(g.channels,
-                              [&](std::int64_t first, std::int64_t n) { f(image, h, w, first, n); });
-        }
-      });
+  parallel_for(pixels, grain_of_rows(kGrainElements, work), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t pixel = begin; pixel < end; ++pixel) {
+      const std::int64_t w = pixel % g.width.out, h = pixel / g.width.out % g.height.out;
+      const std::int64_t image = pixel / (g.width.out * g.height.out);
+      for_each_piece(g.channels, [&](std::int64_t first, std::int64_t n) { f(image, h, w, first, n); });
+    }
+  });
 }
 
 /// dx (=, +=) for every pixel of x the sum of what add(image, h, w, y's h, y's w, first, count, sums) adds
@@ -73,15 +71,15 @@ void gather(const Grid& g, const Target& dx, F&& add) {
   const std::int64_t pixels = g.images * g.height.in * g.width.in;
   const std::int64_t windows =
       (g.height.kernel / g.height.stride + 1) * (g.width.kernel / g.width.stride + 1);
-  const std::int64_t grain = cpu::grain_of_rows(cpu::kGrainElements, g.channels * windows);
-  cpu::parallel_for(pixels, grain, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t grain = grain_of_rows(kGrainElements, g.channels * windows);
+  parallel_for(pixels, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t pixel = begin; pixel < end; ++pixel) {
       const std::int64_t w = pixel % g.width.in, h = pixel / g.width.in % g.height.in;
       const std::int64_t image = pixel / (g.width.in * g.height.in);
       const Range rows = g.height.covering(h), columns = g.width.covering(w);
-      cpu::for_each_piece(g.channels, [&](std::int64_t first, std::int64_t n) {
+      for_each_piece(g.channels, [&](std::int64_t first, std::int64_t n) {
         T* to = dx.view.as<T>() + g.x_at(image, h, w) + first;
-        cpu::write_piece(to, n, dx.write, [&](Compute<T>* sums) {
+        write_piece(to, n, dx.write, [&](Compute<T>* sums) {
           std::fill_n(sums, n, Compute<T>(0));
           for (std::int64_t row = rows.begin; row < rows.end; ++row) {
             for (std::int64_t column = columns.begin; column < columns.end; ++column) {
@@ -102,14 +100,14 @@ void max_forward(const Grid& g, const T* x, T* y, std::int32_t* index) {
         const Range rows = g.height.window(h), columns = g.width.window(w);
         const std::int64_t at = g.y_at(image, h, w) + first;
         std::int32_t* which = index + at;
-        cpu::write_piece(y + at, n, Write::overwrite, [&](C* best) {
-          alignas(64) C buffer[cpu::kPiece];
+        write_piece(y + at, n, Write::overwrite, [&](C* best) {
+          alignas(64) C buffer[kPiece];
           std::fill_n(best, n, -std::numeric_limits<C>::infinity());
           // A window whose elements are all -inf has its maximum at the first of them.
           std::fill_n(which, n, static_cast<std::int32_t>(rows.begin * g.width.in + columns.begin));
           for (std::int64_t row = rows.begin; row < rows.end; ++row) {
             for (std::int64_t column = columns.begin; column < columns.end; ++column) {
-              const C* values = cpu::read_piece(x + g.x_at(image, row, column) + first, n, buffer);
+              const C* values = read_piece(x + g.x_at(image, row, column) + first, n, buffer);
               const auto position = static_cast<std::int32_t>(row * g.width.in + column);
 #pragma omp simd
               for (std::int64_t i = 0; i < n; ++i) {
@@ -130,9 +128,9 @@ void max_backward(const Grid& g, const std::int32_t* index, const T* dy, const T
   gather<T>(g, dx,
             [&](std::int64_t image, std::int64_t h, std::int64_t w, std::int64_t row, std::int64_t column,
                 std::int64_t first, std::int64_t n, C* sums) {
-              alignas(64) C buffer[cpu::kPiece];
+              alignas(64) C buffer[kPiece];
               const std::int64_t at = g.y_at(image, row, column) + first;
-              const C* gradient = cpu::read_piece(dy + at, n, buffer);
+              const C* gradient = read_piece(dy + at, n, buffer);
               const std::int32_t* which = index + at;
               const auto position = static_cast<std::int32_t>(h * g.width.in + w);
 #pragma omp simd
@@ -154,12 +152,12 @@ void average_forward(const Grid& g, const Pool2dParams& p, const T* x, T* y) {
       g, [&](std::int64_t image, std::int64_t h, std::int64_t w, std::int64_t first, std::int64_t n) {
         const Range rows = g.height.window(h), columns = g.width.window(w);
         const auto count = static_cast<C>(divisor(g, p, h, w));
-        cpu::write_piece(y + g.y_at(image, h, w) + first, n, Write::overwrite, [&](C* sums) {
-          alignas(64) C buffer[cpu::kPiece];
+        write_piece(y + g.y_at(image, h, w) + first, n, Write::overwrite, [&](C* sums) {
+          alignas(64) C buffer[kPiece];
           std::fill_n(sums, n, C(0));
           for (std::int64_t row = rows.begin; row < rows.end; ++row) {
             for (std::int64_t column = columns.begin; column < columns.end; ++column) {
-              const C* values = cpu::read_piece(x + g.x_at(image, row, column) + first, n, buffer);
+              const C* values = read_piece(x + g.x_at(image, row, column) + first, n, buffer);
 #pragma omp simd
               for (std::int64_t i = 0; i < n; ++i) sums[i] += values[i];
             }
@@ -176,8 +174,8 @@ void average_backward(const Grid& g, const Pool2dParams& p, const T* dy, const T
   gather<T>(g, dx,
             [&](std::int64_t image, std::int64_t, std::int64_t, std::int64_t row, std::int64_t column,
                 std::int64_t first, std::int64_t n, C* sums) {
-              alignas(64) C buffer[cpu::kPiece];
-              const C* gradient = cpu::read_piece(dy + g.y_at(image, row, column) + first, n, buffer);
+              alignas(64) C buffer[kPiece];
+              const C* gradient = read_piece(dy + g.y_at(image, row, column) + first, n, buffer);
               const C share = C(1) / static_cast<C>(divisor(g, p, row, column));
 #pragma omp simd
               for (std::int64_t i = 0; i < n; ++i) sums[i] += share * gradient[i];
@@ -210,4 +208,4 @@ void avg_pool2d_backward(const Queue&, const Pool2dParams& params, const ConstVi
   dispatch_floating(dy.dtype, [&]<class T>() { average_backward(grid, params, dy.as<T>(), dx); });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -11,7 +11,7 @@
 #include "parallel.h"
 #include "philox_lanes.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -246,4 +246,4 @@ void dropout(const Queue&, RandomKey key, double p, const ConstView& x, const Ta
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

@@ -15,14 +15,9 @@
 #include "parallel.h"
 #include "reduce_axes.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::Axes;
-using cpu::ReductionAxes;
-using cpu::ResultBlocks;
-using cpu::Tile;
 
 using Split = ReductionAxes<2>;  // x, y
 using Blocks = ResultBlocks<2>;
@@ -61,8 +56,8 @@ Blocks blocks_of(const Split& split) {
 }
 
 Split split_of(const Layout& x, const Layout& y) {
-  const Layout result = cpu::expanded(y, x);
-  return cpu::split_axes<2>({&x, &result});
+  const Layout result = expanded(y, x);
+  return split_axes<2>({&x, &result});
 }
 
 /// Adds, and what to add to.
@@ -127,7 +122,7 @@ const A* read_row(const T* row, std::int64_t stride, std::int64_t n, A* buffer) 
     if (stride == 1) return row;
   } else if constexpr (std::is_same_v<Compute<T>, A>) {
     if (stride == 1) {
-      cpu::load_row(row, buffer, n);
+      load_row(row, buffer, n);
       return buffer;
     }
   }
@@ -154,7 +149,7 @@ void reduce_rows(const Axes<2>& reduced, const Blocks::Block& block, const T* x,
         take(base + at * col_stride, std::min(kRowChunk, end - at));
       }
     } else {
-      cpu::for_each_tile(reduced, begin, end, kRowChunk, [&](const Tile<2>& tile) {
+      for_each_tile(reduced, begin, end, kRowChunk, [&](const Tile<2>& tile) {
         for (std::int64_t r = 0; r < tile.rows; ++r) take(base + tile.offsets[0] + r * row_stride, tile.cols);
       });
     }
@@ -173,7 +168,7 @@ void reduce_columns(const Axes<2>& reduced, const Blocks::Block& block, const T*
   A buffer[4][kColumnResults];
   A chunk[kColumnResults];
   for (std::int64_t c = 0; c < width; ++c) results[c] = Op::template start<P>;
-  cpu::for_each_tile(reduced, begin, end, kColumnChunk, [&](const Tile<2>& tile) {
+  for_each_tile(reduced, begin, end, kColumnChunk, [&](const Tile<2>& tile) {
     for (std::int64_t c = 0; c < width; ++c) chunk[c] = Op::template start<A>;
     for (std::int64_t r = 0; r < tile.rows; ++r) {
       const T* base = x + block.offsets[0] + tile.offsets[0] + r * far;
@@ -241,7 +236,7 @@ void reduce_all(const Split& split, const T* x, const Finish<P>& finish, const W
     const std::size_t needed = static_cast<std::size_t>(plan.groups * results) * sizeof(P);
     if (workspace.bytes < needed) throw std::logic_error("[reduce] workspace too small");
     P* partial = static_cast<P*>(workspace.data);  // (groups, results)
-    cpu::parallel_for(blocks.count() * plan.groups, group_grain, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(blocks.count() * plan.groups, group_grain, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const Blocks::Block block = blocks[i / plan.groups];
         group_result(block, i % plan.groups, partial + i % plan.groups * results + block.first);
@@ -260,7 +255,7 @@ void reduce_all(const Split& split, const T* x, const Finish<P>& finish, const W
   }
 
   const std::int64_t block_grain = std::max<std::int64_t>(1, kGrainElements / (plan.elements * blocks.width));
-  cpu::parallel_for(blocks.count(), block_grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(blocks.count(), block_grain, [&](std::int64_t begin, std::int64_t end) {
     P total[kMaxResults], part[kMaxResults];
     for (std::int64_t i = begin; i < end; ++i) {
       const Blocks::Block block = blocks[i];
@@ -277,7 +272,7 @@ void reduce_all(const Split& split, const T* x, const Finish<P>& finish, const W
 /// The result of reducing nothing.
 template <class P>
 void reduce_nothing(P start, const Finish<P>& finish) {
-  const Axes<2> kept = cpu::collapse<2>({&finish.y, &finish.y});
+  const Axes<2> kept = collapse<2>({&finish.y, &finish.y});
   const ResultBlocks<2> blocks(kept, 1);
   for (std::int64_t i = 0; i < blocks.count(); ++i) finish(blocks[i], &start);
 }
@@ -325,4 +320,4 @@ void reduce(const Queue&, Reduce function, const ConstView& x, const Target& y, 
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

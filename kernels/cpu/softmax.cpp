@@ -4,7 +4,7 @@
 #include "parallel.h"
 #include "row_exponentials.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 using namespace cpu;
 
@@ -133,4 +133,4 @@ void log_softmax_backward(const Queue&, const ConstView& y, const ConstView& dy,
   });
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

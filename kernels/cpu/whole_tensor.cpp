@@ -1,6 +1,7 @@
 // Questions about all elements of a tensor: the sum of squares, and whether there is a NaN.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstddef>
 #include <stdexcept>
 
@@ -8,12 +9,9 @@
 #include "parallel.h"
 #include "reprise/kernels/reduce.h"
 
-namespace reprise::kernels {
+namespace reprise::kernels::cpu {
 
 namespace {
-
-using cpu::Axes;
-using cpu::Tile;
 
 constexpr std::int64_t kGroupElements = 32768;
 constexpr std::int64_t kMaxGroups = 256;
@@ -24,7 +22,7 @@ template <class T, class F>
 void for_each_row(const Axes<1>& axes, const T* data, std::int64_t begin, std::int64_t end, F&& f) {
   const auto inner = static_cast<std::size_t>(axes.rank) - 1;
   const std::int64_t row_stride = inner > 0 ? axes.strides[0][inner - 1] : 0;
-  cpu::for_each_tile(axes, begin, end, kTileElements, [&](const Tile<1>& tile) {
+  for_each_tile(axes, begin, end, kTileElements, [&](const Tile<1>& tile) {
     for (std::int64_t r = 0; r < tile.rows; ++r) {
       f(data + tile.offsets[0] + r * row_stride, tile.cols, axes.strides[0][inner]);
     }
@@ -57,13 +55,13 @@ double squares(const T* row, std::int64_t n, std::int64_t stride) {
 
 template <class T>
 double sum_of_squares(const ConstView& x) {
-  const Axes<1> axes = cpu::collapse<1>({&x});
+  const Axes<1> axes = collapse<1>({&x});
   const std::int64_t n = axes.numel();
   // Groups depend on the size alone, so that the order of additions does too.
   const std::int64_t group = std::max(kGroupElements, (n + kMaxGroups - 1) / kMaxGroups);
   const std::int64_t groups = (n + group - 1) / group;
   double partial[kMaxGroups];
-  cpu::parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       double sum = 0;
       for_each_row(
@@ -97,23 +95,27 @@ bool row_has_nan(const T* row, std::int64_t n, std::int64_t stride) {
 
 }  // namespace
 
-double sum_of_squares(const Queue&, std::span<const ConstView> tensors) {
+std::size_t global_norm_workspace_bytes(DeviceKind, std::span<const ConstView>) { return 0; }
+
+void global_norm(const Queue&, std::span<const ConstView> tensors, double max_norm, const View& norm,
+                 const View& scale, const Workspace&) {
   double total = 0;
   for (const ConstView& tensor : tensors) {
     if (tensor.numel() == 0) continue;
-    if (!dispatch_floating(tensor.dtype, [&]<class T>() { total += sum_of_squares<T>(tensor); })) {
-      throw std::logic_error("[sum_of_squares] the tensors must be floating");
-    }
+    if (!dispatch_floating(tensor.dtype, [&]<class T>() { total += sum_of_squares<T>(tensor); }))
+      throw std::logic_error("[global_norm] the tensors must be floating");
   }
-  return total;
+  const double root = std::sqrt(total);
+  *norm.as<double>() = root;
+  if (scale) *scale.as<double>() = max_norm > 0 && root > max_norm ? max_norm / root : 1.0;
 }
 
 bool any_nan(const Queue&, const ConstView& x) {
   if (x.numel() == 0) return false;
   std::atomic<bool> found{false};
   dispatch_floating(x.dtype, [&]<class T>() {
-    const Axes<1> axes = cpu::collapse<1>({&x});
-    cpu::parallel_for(axes.numel(), kGroupElements, [&](std::int64_t begin, std::int64_t end) {
+    const Axes<1> axes = collapse<1>({&x});
+    parallel_for(axes.numel(), kGroupElements, [&](std::int64_t begin, std::int64_t end) {
       for_each_row(axes, x.as<T>(), begin, end, [&](const T* row, std::int64_t count, std::int64_t stride) {
         if (!found.load(std::memory_order_relaxed) && row_has_nan(row, count, stride)) {
           found.store(true, std::memory_order_relaxed);
@@ -124,4 +126,4 @@ bool any_nan(const Queue&, const ConstView& x) {
   return found.load(std::memory_order_relaxed);
 }
 
-}  // namespace reprise::kernels
+}  // namespace reprise::kernels::cpu

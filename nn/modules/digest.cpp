@@ -38,7 +38,7 @@ std::string digest(std::span<const Tensor> tensors) {
     }
     fnv.add(static_cast<std::uint64_t>(tensor.dtype()));
     for (const std::int64_t size : tensor.shape()) fnv.add(static_cast<std::uint64_t>(size));
-    const Tensor dense = tensor.detach().contiguous();
+    const Tensor dense = tensor.detach().contiguous().to(Device::cpu());
     fnv.add(dense.value()->data(), dense.spec().bytes());
   }
   return fmt::format("{:016x}", fnv.value());

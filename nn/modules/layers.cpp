@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "reprise/device.h"
 #include "reprise/kernels/random.h"
 #include "reprise/tape.h"
 
@@ -28,19 +29,21 @@ void require_positive(const char* layer, const char* what, std::int64_t value) {
 
 Tensor normal_parameter(const Shape& shape, double deviation) {
   Tensor tensor = parameter(shape);
-  kernels::fill_normal({}, generator().take(), 0.0, deviation, view_of(*tensor.value()));
+  kernels::fill_normal(queue_of(tensor.device()), generator().take(), 0.0, deviation,
+                       view_of(*tensor.value()));
   return tensor;
 }
 
 Tensor uniform_parameter(const Shape& shape, double bound) {
   Tensor tensor = parameter(shape);
-  kernels::fill_uniform({}, generator().take(), -bound, bound, view_of(*tensor.value()));
+  kernels::fill_uniform(queue_of(tensor.device()), generator().take(), -bound, bound,
+                        view_of(*tensor.value()));
   return tensor;
 }
 
 Tensor constant_parameter(const Shape& shape, double value) {
   Tensor tensor = parameter(shape);
-  kernels::fill({}, value, view_of(*tensor.value()));
+  kernels::fill(queue_of(tensor.device()), value, view_of(*tensor.value()));
   return tensor;
 }
 
@@ -100,7 +103,7 @@ Tensor BatchNorm2d::operator()(Tensor x, bool relu) {
   running_mean.mul_(1 - momentum).add_(result.mean, momentum);
   running_var.mul_(1 - momentum)
       .add_(result.variance, momentum * count / (count - 1));  // the unbiased variance
-  num_batches_tracked.fill_(static_cast<double>(num_batches_tracked.item<std::int64_t>() + 1));
+  num_batches_tracked.add_(ones({}, {.dtype = DType::int64, .device = num_batches_tracked.device()}));
   return std::move(result.y);
 }
 

@@ -1,26 +1,27 @@
 #include "reprise/nn/transaction.h"
 
-#include <cstring>
-
 #include "reprise/error.h"
 #include "reprise/random.h"
+#include "reprise/tape.h"
 
 namespace reprise::nn {
 
 Transaction::Transaction(std::vector<Tensor> buffers)
     : buffers_(std::move(buffers)), generator_(generator()) {
+  const NoGrad no_grad;
   for (const Tensor& buffer : buffers_) {
-    if (!buffer.is_contiguous()) throw Error("[transaction] a buffer must be row-major without gaps");
-    std::vector<std::byte>& copy = before_.emplace_back(buffer.spec().bytes());
-    if (!copy.empty()) std::memcpy(copy.data(), buffer.value()->data(), copy.size());
+    before_.push_back(empty(buffer.shape(), {.dtype = buffer.dtype(), .device = buffer.device()}));
+    before_.back().copy_(buffer);
   }
 }
 
 Transaction::~Transaction() {
   if (committed_) return;
   generator() = generator_;
-  for (std::size_t i = 0; i < buffers_.size(); ++i) {
-    if (!before_[i].empty()) std::memcpy(buffers_[i].value()->data(), before_[i].data(), before_[i].size());
+  try {
+    const NoGrad no_grad;
+    for (std::size_t i = 0; i < buffers_.size(); ++i) buffers_[i].copy_(before_[i]);
+  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the device is broken, and its user was told so
   }
 }
 

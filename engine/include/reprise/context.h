@@ -20,6 +20,7 @@ class Spare {
 struct Context {
   bool grad_enabled = true;
   bool anomaly = false;
+  Device device;           // where new tensors go
   bool playing = false;    // inside a backward
   bool retaining = false;  // which keeps the tape
   Tape* tape = nullptr;

@@ -36,6 +36,7 @@
 #include <type_traits>
 
 #include "reprise/detail/inline_vector.h"
+#include "reprise/device.h"
 #include "reprise/error.h"
 #include "reprise/tensor.h"
 
@@ -100,13 +101,15 @@ class Exec {
   Exec& operator=(const Exec&) = delete;
   ~Exec();
 
-  kernels::Queue queue() const { return {device_.kind, nullptr}; }
+  kernels::Queue queue() const { return queue_of(device_); }
   Device device() const { return device_; }
   kernels::RandomKey key() const { return key_; }
   /// Scratch that lives until the operation returns. Throws OutOfMemory.
   kernels::Workspace scratch(std::size_t bytes) const;
   /// A dense tensor in scratch.
   kernels::View temporary(DType dtype, const Shape& shape, bool channels_last = false) const;
+  /// Dense scratch of a layout without gaps.
+  kernels::View laid_out_scratch(const kernels::ConstView& like) const;
   /// `view` itself when it is row-major without gaps, else a copy in scratch.
   kernels::ConstView contiguous(const kernels::ConstView& view) const;
   /// `view` itself when its memory order is channels-last, else a copy in scratch.

@@ -62,11 +62,15 @@ struct Device {
   DeviceKind kind = DeviceKind::cpu;
   int index = 0;
   static constexpr Device cpu() { return {}; }
+  static constexpr Device cuda(int index = 0) { return {DeviceKind::cuda, index}; }
   bool operator==(const Device&) const = default;
 };
 
 /// "cpu", "cuda:0".
 std::string to_string(Device device);
+
+/// The device that new tensors of this thread are made on, where nothing else is said: the CPU at first.
+Device default_device();
 
 /// What is known of a tensor before it has a value.
 struct Spec {

@@ -15,7 +15,7 @@ namespace reprise {
 /// What a new tensor is made of.
 struct TensorOptions {
   DType dtype = DType::float32;
-  Device device{};
+  Device device = default_device();
   Category category = Category::other;
   bool channels_last = false;  // memory order, for rank 4
 };
@@ -93,6 +93,8 @@ class Tensor {
   Tensor contiguous() const;
   /// A recorded conversion; this tensor itself when it already has that type.
   Tensor to(DType dtype) const;
+  /// A recorded copy on another device; this tensor itself when it is there already.
+  Tensor to(Device device) const;
 
   /// The only element. Throws ShapeError when there is not exactly one.
   template <class T>
@@ -101,7 +103,8 @@ class Tensor {
   /// TypeError else.
   template <class T>
   std::vector<T> to_vector() const;
-  /// Pointer to the elements of a tensor of type T; throws TypeError for another type.
+  /// Pointer to the elements of a tensor of type T, in the memory of its device; throws TypeError for another
+  /// type.
   template <class T>
   T* data() const {
     require_type(dtype_of<T>());

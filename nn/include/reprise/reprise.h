@@ -1,7 +1,9 @@
 // Everything.
 #pragma once
 
+#include "reprise/captured_work.h"
 #include "reprise/checkpoint.h"
+#include "reprise/device.h"
 #include "reprise/in_place.h"
 #include "reprise/memory.h"
 #include "reprise/nn/data.h"

@@ -11,6 +11,7 @@
 
 #include "reprise/memory/source.h"
 #include "reprise/memory/statistics.h"
+#include "reprise/shape.h"
 
 namespace reprise {
 
@@ -29,7 +30,8 @@ struct Block {
   Category category = Category::other;
 };
 
-/// Whether each request should reach the source, for memory checkers: true in builds with AddressSanitizer.
+/// Whether each request should reach the source, for memory checkers: true in builds with AddressSanitizer,
+/// and where the environment says REPRISE_PASSTHROUGH=1.
 bool passthrough_by_default();
 
 struct PoolOptions {
@@ -162,14 +164,18 @@ class MemoryTrace {
   std::vector<MemoryMoment> moments_;
 };
 
-/// The pool of the CPU's tensors, made at its first use over `host_source()`.
-std::shared_ptr<Pool> default_pool();
+/// The pool of a device's tensors, made at its first use over `source_of(device)`. Throws DeviceError where
+/// the device cannot be used.
+std::shared_ptr<Pool> default_pool(Device device = default_device());
 
-/// Makes `pool` the CPU's from now on, or a fresh one over `host_source()` when it is null. Not while other
-/// threads allocate.
-void set_default_pool(std::shared_ptr<Pool> pool);
+/// Makes `pool` the device's from now on, or a fresh one over `source_of(device)` when it is null. Not while
+/// other threads allocate.
+void set_default_pool(std::shared_ptr<Pool> pool, Device device = default_device());
 
 /// The same pool without the cost of shared ownership, valid until the next `set_default_pool`.
-Pool& current_pool();
+Pool& pool_of(Device device);
+
+/// The pool of this thread's default device.
+inline Pool& current_pool() { return pool_of(default_device()); }
 
 }  // namespace reprise

@@ -6,6 +6,8 @@
 #include <memory>
 #include <string_view>
 
+#include "reprise/shape.h"
+
 namespace reprise {
 
 inline constexpr std::size_t kUnlimited = SIZE_MAX;
@@ -36,6 +38,12 @@ class Source {
 
 /// Memory of the host; pieces of 2 MiB and more begin on huge pages where the system has them.
 std::unique_ptr<Source> host_source();
+
+/// Memory of a CUDA device. Throws DeviceError where it cannot be used.
+std::unique_ptr<Source> cuda_source(int device);
+
+/// `host_source()` or `cuda_source()`.
+std::unique_ptr<Source> source_of(Device device);
 
 /// `inner`, but never more than `capacity_bytes` at a time.
 std::unique_ptr<Source> limited_source(std::unique_ptr<Source> inner, std::size_t capacity_bytes);

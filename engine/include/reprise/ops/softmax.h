@@ -14,6 +14,10 @@ Spec infer_softmax(std::string_view name, int axis, const Spec& in);
 void softmax_forward(bool log, int axis, const Exec&, Inputs, Outputs);
 void softmax_backward(bool log, int axis, const Exec&, const Saved&, OutGrads, GradSlots);
 
+/// Loss, log-sum-exp of each row and number of rows that count, of logits (..., V) and targets (...).
+Specs infer_cross_entropy(std::string_view name, Reduction reduction, const Spec& logits,
+                          const Spec& targets);
+
 /// y = exp(x - max) / sum(exp(x - max)) along one axis, or its logarithm.
 template <bool Log>
 struct SoftmaxLike {

@@ -3,7 +3,7 @@
 // views with unit stride in D and any other strides. lse (B, H, T) is contiguous in Compute<T>'s dtype.
 #pragma once
 
-#include "reprise/kernels/view.h"
+#include "reprise/kernels/dispatch.h"
 
 namespace reprise::kernels {
 
@@ -14,17 +14,16 @@ struct AttentionParams {
   bool operator==(const AttentionParams&) const = default;
 };
 
-std::size_t attention_workspace_bytes(DeviceKind, const AttentionParams&, const ConstView& q, bool backward);
+REPRISE_KERNEL(std::size_t, attention_workspace_bytes, DeviceKind, const AttentionParams&, const ConstView& q,
+               bool backward);
 
 /// out and lse = log(sum(exp(scores))) per row.
-void attention_forward(const Queue&, const AttentionParams&, RandomKey, const ConstView& q,
-                       const ConstView& k, const ConstView& v, const View& out, const View& lse,
-                       const Workspace&);
+REPRISE_KERNEL(void, attention_forward, const Queue&, const AttentionParams&, RandomKey, const ConstView& q,
+               const ConstView& k, const ConstView& v, const View& out, const View& lse, const Workspace&);
 
 /// dq, dk, dv from what forward kept; probabilities are computed again from lse. Deterministic.
-void attention_backward(const Queue&, const AttentionParams&, RandomKey, const ConstView& q,
-                        const ConstView& k, const ConstView& v, const ConstView& out, const ConstView& lse,
-                        const ConstView& dout, const Target& dq, const Target& dk, const Target& dv,
-                        const Workspace&);
+REPRISE_KERNEL(void, attention_backward, const Queue&, const AttentionParams&, RandomKey, const ConstView& q,
+               const ConstView& k, const ConstView& v, const ConstView& out, const ConstView& lse,
+               const ConstView& dout, const Target& dq, const Target& dk, const Target& dv, const Workspace&);
 
 }  // namespace reprise::kernels

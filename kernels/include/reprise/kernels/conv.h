@@ -3,7 +3,7 @@
 // groups, KH, KW), row-major. Through oneDNN on the CPU when present, im2col and Eigen otherwise.
 #pragma once
 
-#include "reprise/kernels/view.h"
+#include "reprise/kernels/dispatch.h"
 
 namespace reprise::kernels {
 
@@ -19,20 +19,20 @@ enum class ConvPass : std::uint8_t { forward, backward_data, backward_weight };
 
 /// Scratch for one pass of a convolution of these shapes. A pass that overwrites its gradient may need much
 /// less than one that accumulates.
-std::size_t conv2d_workspace_bytes(DeviceKind, ConvPass, const Conv2dParams&, const ConstView& x,
-                                   const ConstView& w, const ConstView& y, Write write = Write::accumulate);
+REPRISE_KERNEL(std::size_t, conv2d_workspace_bytes, DeviceKind, ConvPass, const Conv2dParams&,
+               const ConstView& x, const ConstView& w, const ConstView& y, Write write);
 
 /// y = x * w + bias; bias (O) may be null.
-void conv2d_forward(const Queue&, const Conv2dParams&, const ConstView& x, const ConstView& w,
-                    const ConstView& bias, const View& y, const Workspace&);
+REPRISE_KERNEL(void, conv2d_forward, const Queue&, const Conv2dParams&, const ConstView& x,
+               const ConstView& w, const ConstView& bias, const View& y, const Workspace&);
 
 /// dx (=, +=) dy * transposed w.
-void conv2d_backward_data(const Queue&, const Conv2dParams&, const ConstView& dy, const ConstView& w,
-                          const Target& dx, const Workspace&);
+REPRISE_KERNEL(void, conv2d_backward_data, const Queue&, const Conv2dParams&, const ConstView& dy,
+               const ConstView& w, const Target& dx, const Workspace&);
 
 /// dw (=, +=) x correlated with dy. (The bias gradient is a reduction: see reduce.h.)
-void conv2d_backward_weight(const Queue&, const Conv2dParams&, const ConstView& x, const ConstView& dy,
-                            const Target& dw, const Workspace&);
+REPRISE_KERNEL(void, conv2d_backward_weight, const Queue&, const Conv2dParams&, const ConstView& x,
+               const ConstView& dy, const Target& dw, const Workspace&);
 
 struct Pool2dParams {
   std::array<std::int64_t, 2> kernel{2, 2};
@@ -44,17 +44,19 @@ struct Pool2dParams {
 
 /// y = maximum of each window; index (int32, y's sizes) is the flat position h * W + w of the first maximum;
 /// NaN wins.
-void max_pool2d_forward(const Queue&, const Pool2dParams&, const ConstView& x, const View& y,
-                        const View& index);
+REPRISE_KERNEL(void, max_pool2d_forward, const Queue&, const Pool2dParams&, const ConstView& x, const View& y,
+               const View& index);
 
 /// dx (=, +=) dy scattered to `index`; deterministic.
-void max_pool2d_backward(const Queue&, const Pool2dParams&, const ConstView& index, const ConstView& dy,
-                         const Target& dx);
+REPRISE_KERNEL(void, max_pool2d_backward, const Queue&, const Pool2dParams&, const ConstView& index,
+               const ConstView& dy, const Target& dx);
 
 /// y = average of each window.
-void avg_pool2d_forward(const Queue&, const Pool2dParams&, const ConstView& x, const View& y);
+REPRISE_KERNEL(void, avg_pool2d_forward, const Queue&, const Pool2dParams&, const ConstView& x,
+               const View& y);
 
 /// dx (=, +=) dy spread over each window.
-void avg_pool2d_backward(const Queue&, const Pool2dParams&, const ConstView& dy, const Target& dx);
+REPRISE_KERNEL(void, avg_pool2d_backward, const Queue&, const Pool2dParams&, const ConstView& dy,
+               const Target& dx);
 
 }  // namespace reprise::kernels

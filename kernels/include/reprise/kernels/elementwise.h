@@ -5,7 +5,7 @@
 // with y's.
 #pragma once
 
-#include "reprise/kernels/view.h"
+#include "reprise/kernels/dispatch.h"
 
 namespace reprise::kernels {
 
@@ -45,31 +45,35 @@ enum class Reads : std::uint8_t { nothing, input, output };
 Reads derivative_reads(Unary function);
 
 /// y = f(x); floating dtypes, and for neg, abs, square, relu, add_scalar, mul_scalar also integers.
-void unary_forward(const Queue&, Unary function, double alpha, const ConstView& x, const View& y);
+REPRISE_KERNEL(void, unary_forward, const Queue&, Unary function, double alpha, const ConstView& x,
+               const View& y);
 
 /// dx (=, +=) dy * f'(x); of x and y only what `derivative_reads` names must be given.
-void unary_backward(const Queue&, Unary function, double alpha, const ConstView& x, const ConstView& y,
-                    const ConstView& dy, const Target& dx);
+REPRISE_KERNEL(void, unary_backward, const Queue&, Unary function, double alpha, const ConstView& x,
+               const ConstView& y, const ConstView& dy, const Target& dx);
 
 /// y = f(a, b); all dtypes but boolean (integers: add, sub, mul, maximum, minimum; div truncates).
-void binary_forward(const Queue&, Binary function, const ConstView& a, const ConstView& b, const View& y);
+REPRISE_KERNEL(void, binary_forward, const Queue&, Binary function, const ConstView& a, const ConstView& b,
+               const View& y);
 
 /// da (=, +=) dy * df/da and db likewise, without reduction: da and db have dy's sizes. Ties of maximum and
 /// minimum share the gradient equally. a and b may be null for add and sub.
-void binary_backward(const Queue&, Binary function, const ConstView& a, const ConstView& b,
-                     const ConstView& dy, const Target& da, const Target& db);
+REPRISE_KERNEL(void, binary_backward, const Queue&, Binary function, const ConstView& a, const ConstView& b,
+               const ConstView& dy, const Target& da, const Target& db);
 
 /// y = a (op) b, boolean.
-void compare(const Queue&, Compare function, const ConstView& a, const ConstView& b, const View& y);
+REPRISE_KERNEL(void, compare, const Queue&, Compare function, const ConstView& a, const ConstView& b,
+               const View& y);
 
 /// y = condition ? a : b; condition is boolean; a and b may be null, which stands for zeros.
-void where(const Queue&, const ConstView& condition, const ConstView& a, const ConstView& b, const Target& y);
+REPRISE_KERNEL(void, where, const Queue&, const ConstView& condition, const ConstView& a, const ConstView& b,
+               const Target& y);
 
 /// y (=, +=) x with conversion between any two dtypes and layouts of equal sizes (float to integer truncates,
 /// number to boolean is x != 0).
-void copy(const Queue&, const ConstView& x, const Target& y);
+REPRISE_KERNEL(void, copy, const Queue&, const ConstView& x, const Target& y);
 
 /// y = value everywhere.
-void fill(const Queue&, double value, const View& y);
+REPRISE_KERNEL(void, fill, const Queue&, double value, const View& y);
 
 }  // namespace reprise::kernels

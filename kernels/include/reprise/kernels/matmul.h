@@ -1,7 +1,7 @@
-// Matrix products: through oneDNN on the CPU when present, Eigen otherwise.
+// Matrix products: through oneDNN on the CPU when present, Eigen otherwise; through cuBLASLt on CUDA.
 #pragma once
 
-#include "reprise/kernels/view.h"
+#include "reprise/kernels/dispatch.h"
 
 namespace reprise::kernels {
 
@@ -9,25 +9,30 @@ namespace reprise::kernels {
 enum class Activation : std::uint8_t { none, relu, gelu_tanh, gelu_erf, silu };
 
 /// Scratch for `matmul` of these operands.
-std::size_t matmul_workspace_bytes(DeviceKind, const ConstView& a, const ConstView& b, const View& c);
+REPRISE_KERNEL(std::size_t, matmul_workspace_bytes, DeviceKind, const ConstView& a, const ConstView& b,
+               const View& c);
 
 /// c (=, +=) alpha * a b; a is (..., M, K), b is (..., K, N), c is (..., M, N), leading axes equal (stride 0
 /// broadcasts; not in c). Transposition is expressed by strides. Floating dtypes, all three equal; 16-bit
 /// ones accumulate in float32. K = 0 gives zeros.
-void matmul(const Queue&, double alpha, const ConstView& a, const ConstView& b, const Target& c,
-            const Workspace&);
+REPRISE_KERNEL(void, matmul, const Queue&, double alpha, const ConstView& a, const ConstView& b,
+               const Target& c, const Workspace&);
 
 /// Scratch for `linear_forward`.
-std::size_t linear_workspace_bytes(DeviceKind, const ConstView& x, const ConstView& w, const View& y);
+REPRISE_KERNEL(std::size_t, linear_workspace_bytes, DeviceKind, const ConstView& x, const ConstView& w,
+               const View& y);
 
 /// pre = x w + bias, y = activation(pre). x is (M, K), w is (K, N) (a transposed weight comes as strides),
 /// bias (N) or null, pre and y (M, N). With Activation::none `pre` is null. When `y` is null only `pre` is
 /// written; when `pre` is null and an activation is asked for, y is made in place.
-void linear_forward(const Queue&, Activation, const ConstView& x, const ConstView& w, const ConstView& bias,
-                    const View& pre, const View& y, const Workspace&);
+REPRISE_KERNEL(void, linear_forward, const Queue&, Activation, const ConstView& x, const ConstView& w,
+               const ConstView& bias, const View& pre, const View& y, const Workspace&);
+
+/// Scratch for `bias_backward`.
+REPRISE_KERNEL(std::size_t, bias_backward_workspace_bytes, DeviceKind, const ConstView& dy);
 
 /// dbias (N) (=, +=) column sums of dy (M, N), in an order that does not depend on the number of threads.
-void bias_backward(const Queue&, const ConstView& dy, const Target& dbias);
+REPRISE_KERNEL(void, bias_backward, const Queue&, const ConstView& dy, const Target& dbias, const Workspace&);
 
 /// A library behind the CPU's matrix products and convolutions.
 enum class CpuLibrary : std::uint8_t { automatic, onednn, eigen };

@@ -4,44 +4,46 @@
 // does not depend on the number of threads.
 #pragma once
 
-#include "reprise/kernels/view.h"
+#include "reprise/kernels/dispatch.h"
 
 namespace reprise::kernels {
 
 /// y = (x - mean) * rstd * weight + bias per row; mean and rstd are (M).
-void layer_norm_forward(const Queue&, double eps, const ConstView& x, const ConstView& weight,
-                        const ConstView& bias, const View& y, const View& mean, const View& rstd);
+REPRISE_KERNEL(void, layer_norm_forward, const Queue&, double eps, const ConstView& x,
+               const ConstView& weight, const ConstView& bias, const View& y, const View& mean,
+               const View& rstd);
 
-std::size_t norm_backward_workspace_bytes(DeviceKind, const ConstView& x);
+REPRISE_KERNEL(std::size_t, norm_backward_workspace_bytes, DeviceKind, const ConstView& x);
 
 /// dx, dweight and dbias, each where wanted.
-void layer_norm_backward(const Queue&, const ConstView& x, const ConstView& weight, const ConstView& mean,
-                         const ConstView& rstd, const ConstView& dy, const Target& dx, const Target& dweight,
-                         const Target& dbias, const Workspace&);
+REPRISE_KERNEL(void, layer_norm_backward, const Queue&, const ConstView& x, const ConstView& weight,
+               const ConstView& mean, const ConstView& rstd, const ConstView& dy, const Target& dx,
+               const Target& dweight, const Target& dbias, const Workspace&);
 
 /// y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps) per row.
-void rms_norm_forward(const Queue&, double eps, const ConstView& x, const ConstView& weight, const View& y,
-                      const View& rstd);
+REPRISE_KERNEL(void, rms_norm_forward, const Queue&, double eps, const ConstView& x, const ConstView& weight,
+               const View& y, const View& rstd);
 
-void rms_norm_backward(const Queue&, const ConstView& x, const ConstView& weight, const ConstView& rstd,
-                       const ConstView& dy, const Target& dx, const Target& dweight, const Workspace&);
+REPRISE_KERNEL(void, rms_norm_backward, const Queue&, const ConstView& x, const ConstView& weight,
+               const ConstView& rstd, const ConstView& dy, const Target& dx, const Target& dweight,
+               const Workspace&);
 
-std::size_t batch_norm_workspace_bytes(DeviceKind, const ConstView& x);
+REPRISE_KERNEL(std::size_t, batch_norm_workspace_bytes, DeviceKind, const ConstView& x);
 
 /// mean (C) and biased variance (C) of x over N, H, W (two-pass or Welford: no cancellation).
-void batch_norm_statistics(const Queue&, const ConstView& x, const View& mean, const View& variance,
-                           const Workspace&);
+REPRISE_KERNEL(void, batch_norm_statistics, const Queue&, const ConstView& x, const View& mean,
+               const View& variance, const Workspace&);
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, then relu where asked for.
-void batch_norm_apply(const Queue&, double eps, bool relu, const ConstView& x, const ConstView& mean,
-                      const ConstView& variance, const ConstView& weight, const ConstView& bias,
-                      const View& y);
+REPRISE_KERNEL(void, batch_norm_apply, const Queue&, double eps, bool relu, const ConstView& x,
+               const ConstView& mean, const ConstView& variance, const ConstView& weight,
+               const ConstView& bias, const View& y);
 
 /// Gradients of batch_norm_apply. With `training` mean and variance are functions of x, else constants. With
 /// `relu` the sign of the output is computed again from x. dx may be dy's own memory.
-void batch_norm_backward(const Queue&, double eps, bool relu, bool training, const ConstView& x,
-                         const ConstView& mean, const ConstView& variance, const ConstView& weight,
-                         const ConstView& bias, const ConstView& dy, const Target& dx, const Target& dweight,
-                         const Target& dbias, const Workspace&);
+REPRISE_KERNEL(void, batch_norm_backward, const Queue&, double eps, bool relu, bool training,
+               const ConstView& x, const ConstView& mean, const ConstView& variance, const ConstView& weight,
+               const ConstView& bias, const ConstView& dy, const Target& dx, const Target& dweight,
+               const Target& dbias, const Workspace&);
 
 }  // namespace reprise::kernels

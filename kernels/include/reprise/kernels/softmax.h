@@ -2,18 +2,20 @@
 // stride, unit stride inside a row.
 #pragma once
 
-#include "reprise/kernels/view.h"
+#include "reprise/kernels/dispatch.h"
 
 namespace reprise::kernels {
 
 /// y = exp(x - max) / sum, row by row; -inf entries give 0, a row of only -inf gives NaN as in PyTorch.
-void softmax_forward(const Queue&, const ConstView& x, const View& y);
+REPRISE_KERNEL(void, softmax_forward, const Queue&, const ConstView& x, const View& y);
 /// dx (=, +=) y * (dy - sum(dy * y)).
-void softmax_backward(const Queue&, const ConstView& y, const ConstView& dy, const Target& dx);
+REPRISE_KERNEL(void, softmax_backward, const Queue&, const ConstView& y, const ConstView& dy,
+               const Target& dx);
 /// y = x - max - log(sum(exp(x - max))).
-void log_softmax_forward(const Queue&, const ConstView& x, const View& y);
+REPRISE_KERNEL(void, log_softmax_forward, const Queue&, const ConstView& x, const View& y);
 /// dx (=, +=) dy - exp(y) * sum(dy).
-void log_softmax_backward(const Queue&, const ConstView& y, const ConstView& dy, const Target& dx);
+REPRISE_KERNEL(void, log_softmax_backward, const Queue&, const ConstView& y, const ConstView& dy,
+               const Target& dx);
 
 enum class Reduction : std::uint8_t { none, mean, sum };
 
@@ -21,15 +23,16 @@ enum class Reduction : std::uint8_t { none, mean, sum };
 /// (log-sum-exp) (M) in Compute<T>'s dtype, total (scalar, same dtype) = sum or mean over targets that are
 /// not ignored (NaN where there is none, as in PyTorch), null with Reduction::none. An ignored row has loss
 /// 0. Returns the first target outside [0, V) that is not `ignore_index`, or `ignore_index` when all are
-/// fine. `count` (scalar, same dtype) receives the number of rows not ignored.
-std::int64_t cross_entropy_forward(const Queue&, Reduction, std::int64_t ignore_index,
-                                   const ConstView& logits, const ConstView& targets, const View& row_loss,
-                                   const View& lse, const View& total, const View& count);
+/// fine; on CUDA always the latter: a bad target counts as ignored and goes to `Queue::report`. `count`
+/// (scalar, same dtype) receives the number of rows not ignored.
+REPRISE_KERNEL(std::int64_t, cross_entropy_forward, const Queue&, Reduction, std::int64_t ignore_index,
+               const ConstView& logits, const ConstView& targets, const View& row_loss, const View& lse,
+               const View& total, const View& count);
 
 /// dlogits (=, +=) (softmax(logits) - onehot(target)) * dloss (/ count for the mean); dloss is a scalar or,
 /// with Reduction::none, (M). dlogits may be the memory of logits.
-void cross_entropy_backward(const Queue&, Reduction, std::int64_t ignore_index, const ConstView& logits,
-                            const ConstView& targets, const ConstView& lse, const ConstView& count,
-                            const ConstView& dloss, const Target& dlogits);
+REPRISE_KERNEL(void, cross_entropy_backward, const Queue&, Reduction, std::int64_t ignore_index,
+               const ConstView& logits, const ConstView& targets, const ConstView& lse,
+               const ConstView& count, const ConstView& dloss, const Target& dlogits);
 
 }  // namespace reprise::kernels

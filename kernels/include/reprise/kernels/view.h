@@ -112,10 +112,25 @@ struct Target {
   explicit operator bool() const { return view.data != nullptr; }
 };
 
-/// The queue that a kernel runs on: the device and, on CUDA, its stream.
+/// What went wrong in a kernel that nobody waits for.
+enum class DeviceFault : std::int32_t { none, embedding_id, cross_entropy_target };
+
+/// What CUDA kernels tell the host, in device memory: the first fault since the host last looked. It is read
+/// whenever the host waits for the device anyway.
+struct DeviceReport {
+  DeviceFault fault = DeviceFault::none;
+  std::int32_t found = 0;  // the answer of `any_nan`
+  std::int64_t value = 0;  // the id or target at fault
+  std::int64_t bound = 0;  // it should have been in [0, bound)
+};
+
+/// The queue that a kernel runs on: the device and, on CUDA, its stream and two places in device memory.
 struct Queue {
   DeviceKind device = DeviceKind::cpu;
   void* stream = nullptr;
+  DeviceReport* report = nullptr;
+  /// Added to every RandomKey::node, so that a captured CUDA graph draws new numbers each time; null for 0.
+  const std::uint64_t* node_offset = nullptr;
 };
 
 /// Scratch memory that the caller provides; every family states how many bytes it needs.

@@ -26,10 +26,20 @@ struct AdamWOptions {
 /// alone.
 class AdamW {
  public:
+  /// Throws TapeError for a parameter that is not a leaf, TypeError when they are on different devices.
   explicit AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options = {});
   /// One update with learning rate `lr`, every gradient times `gradient_scale`. Throws before anything is
   /// changed.
   void step(double lr, double gradient_scale = 1.0);
+  /// The same with a float64 scalar on the parameters' device, which nobody waits for (see `global_norm`).
+  void step(double lr, const Tensor& gradient_scale);
+
+  /// Counts one step and writes what depends on `lr` and the count to the device, for `step_with_rates`.
+  /// Every parameter that has a gradient now takes part.
+  void set_rates(double lr);
+  /// The update of the step that `set_rates` announced. It changes nothing on the host: a captured graph may
+  /// replay it after each `set_rates`.
+  void step_with_rates(const Tensor& gradient_scale);
   void zero_grad();
   std::vector<Tensor> state() const;
 
@@ -39,8 +49,13 @@ class AdamW {
     double weight_decay;
     std::int64_t steps;
   };
+  struct Launch;
+  std::vector<Launch> launches(std::int64_t ahead);
+  void run(const std::vector<Launch>& all, double lr, const Tensor& gradient_scale, const Tensor& rates);
+
   AdamWOptions options_;
   std::vector<Entry> entries_;
+  Tensor rates_;  // (launches, 3)
 };
 
 struct SgdOptions {
@@ -48,11 +63,14 @@ struct SgdOptions {
   bool nesterov = false;
 };
 
-/// Gradient descent with momentum as in PyTorch: one pass over all parameters.
+/// Gradient descent with momentum as in PyTorch: one pass over all parameters. Its functions are AdamW's.
 class Sgd {
  public:
   explicit Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options = {});
   void step(double lr, double gradient_scale = 1.0);
+  void step(double lr, const Tensor& gradient_scale);
+  void set_rates(double lr);
+  void step_with_rates(const Tensor& gradient_scale);
   void zero_grad();
   std::vector<Tensor> state() const;
 
@@ -62,15 +80,24 @@ class Sgd {
     double weight_decay;
     bool first;
   };
+  void run(double lr, const Tensor& gradient_scale, const Tensor& rates);
+
   SgdOptions options_;
   std::vector<Entry> entries_;
+  Tensor rates_;  // (1)
 };
 
-/// Square root of the sum of squares of all gradients, in float64.
-double gradient_norm(std::span<const Tensor> parameters);
+/// The norm of all gradients together, and what brings it down to a maximum.
+struct GlobalNorm {
+  Tensor norm, scale;  // float64 scalars on the parameters' device
+};
 
-/// The factor that brings gradients of `norm` down to `max_norm`; 1 when they are within, or `max_norm` is 0.
-double clip_factor(double norm, double max_norm);
+/// Square root of the sum of squares of all gradients, and max_norm / norm where that is below 1, else 1
+/// (also for a `max_norm` of 0). Nobody waits for the device.
+GlobalNorm global_norm(std::span<const Tensor> parameters, double max_norm);
+
+/// The norm of all gradients together, read from the device.
+double gradient_norm(std::span<const Tensor> parameters);
 
 /// How the learning rate changes over the steps.
 struct Schedule {

@@ -20,7 +20,7 @@ class Transaction {
 
  private:
   std::vector<Tensor> buffers_;
-  std::vector<std::vector<std::byte>> before_;
+  std::vector<Tensor> before_;
   Generator generator_;
   bool committed_ = false;
 };

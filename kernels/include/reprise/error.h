@@ -37,6 +37,11 @@ struct AnomalyError : Error {
   using Error::Error;
 };
 
+/// A call to a device or one of its libraries that failed.
+struct DeviceError : Error {
+  using Error::Error;
+};
+
 /// The device has no room for a request.
 struct OutOfMemory : Error {
   using Error::Error;

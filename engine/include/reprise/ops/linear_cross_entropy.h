@@ -1,0 +1,35 @@
+// A classifier's last product and its loss as one operation, so that a large vocabulary's logits never exist
+// whole.
+#pragma once
+
+#include "reprise/ops/softmax.h"
+
+namespace reprise {
+
+namespace ops {
+
+/// -log softmax(x weight^T)[target] of x (..., C), weight (V, C), targets (...), `chunk` rows of logits at a
+/// time; backward computes them again.
+struct LinearCrossEntropy {
+  Reduction reduction = Reduction::mean;
+  std::int64_t ignore_index = -100;
+  std::int64_t chunk = 1024;
+  static constexpr std::string_view name = "linear_cross_entropy";
+  static constexpr int auxiliaries = 2;  // log-sum-exp of each row; number of rows that count
+  Specs infer(SpecSpan in) const;
+  Saves saves(GradMask) const { return {.inputs = 7, .outputs = 6}; }
+  void forward(const Exec&, Inputs, Outputs) const;
+  void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;
+  bool operator==(const LinearCrossEntropy&) const = default;
+};
+
+}  // namespace ops
+
+/// cross_entropy(x weight^T, targets) of x (..., C), weight (V, C), integer targets (...), in memory for
+/// `chunk` rows of logits instead of all. Throws ShapeError, and ValueError for a target outside [0, V) or a
+/// chunk below 1.
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets,
+                            std::int64_t chunk = 1024, Reduction reduction = Reduction::mean,
+                            std::int64_t ignore_index = -100);
+
+}  // namespace reprise

@@ -1,0 +1,109 @@
+// What attention's launchers share: one call's sizes and dropout, and the (B, H, T, D) tensors as kernels see
+// them.
+#pragma once
+
+#include "cuda/element.cuh"
+#include "cuda/launch.h"
+#include "reprise/kernels/attention.h"
+#include "reprise/kernels/philox.h"
+
+namespace reprise::kernels::cuda::attention {
+
+/// One call: everything but the tensors.
+struct Problem {
+  std::int64_t sequences;   // B * H
+  int heads, length, size;  // H, T, D
+  bool causal, dropout;
+  float scale, exponent;  // exponent = scale * log2(e): exp(scale * x) = exp2(exponent * x)
+  RandomKey key;
+  const std::uint64_t* node_offset;
+  philox::DropRule rule;
+  float keep_scale;
+};
+
+/// A (B, H, T, D) tensor: where it is and its strides in elements; `packed` when every row can be accessed 16
+/// bytes at a time.
+template <class T>
+struct Heads {
+  T* data = nullptr;
+  std::int64_t batch = 0, head = 0, row = 0;
+  bool packed = false;
+  bool accumulate = false;
+
+  /// The (T, D) rows of sequence b * H + h.
+  __device__ __forceinline__ T* of(int sequence, int heads) const {
+    return data + sequence / heads * batch + sequence % heads * head;
+  }
+};
+
+template <class T, class AnyView>
+Heads<T> heads_of(const AnyView& view, Write write = Write::overwrite) {
+  Heads<T> heads{static_cast<T*>(view.data), view.strides[0], view.strides[1], view.strides[2], false,
+                 write == Write::accumulate};
+  bool packed = view.sizes[3] % kPack<T> == 0;
+  for (int axis = 0; axis < 3; ++axis) packed &= view.sizes[axis] == 1 || view.strides[axis] % kPack<T> == 0;
+  heads.packed = packed && aligned16(view.data);
+  return heads;
+}
+
+/// What the forward reads and writes.
+template <class T>
+struct Forward {
+  Heads<const T> q, k, v;
+  Heads<T> out;
+  float* lse;
+};
+
+/// What the backward reads and writes.
+template <class T>
+struct Backward {
+  Heads<const T> q, k, v, dout;
+  Heads<T> dq, dk, dv;
+  const float* lse;
+  const float* delta;
+};
+
+/// Blocks of a grid that takes `rows_of_block` rows of every sequence, all in one dimension.
+inline unsigned blocks_of(const Problem& problem, int rows_of_block) {
+  return static_cast<unsigned>(problem.sequences * ceil_div(problem.length, rows_of_block));
+}
+
+/// Calls `f.template operator()<kWidth, kDropout>()` with the head size rounded up to whole tiles.
+template <class F>
+void dispatch_width(const Problem& problem, F&& f) {
+  const auto with_width = [&]<int kWidth>() {
+    if (problem.dropout)
+      f.template operator()<kWidth, true>();
+    else
+      f.template operator()<kWidth, false>();
+  };
+  if (problem.size <= 32)
+    with_width.template operator()<32>();
+  else if (problem.size <= 64)
+    with_width.template operator()<64>();
+  else if (problem.size <= 96)
+    with_width.template operator()<96>();
+  else
+    with_width.template operator()<128>();
+}
+
+/// The largest head whose tiles fit the registers and the shared memory of a multiprocessor.
+inline constexpr std::int64_t kLargestHead = 128;
+
+// Forward, dk and dv, and dq; float has kernels of its own.
+template <class T>
+void launch_forward(const Queue& queue, const Problem& problem, const Forward<T>& tensors);
+template <>
+void launch_forward(const Queue& queue, const Problem& problem, const Forward<float>& tensors);
+
+template <class T>
+void launch_key_gradients(const Queue& queue, const Problem& problem, const Backward<T>& tensors);
+template <>
+void launch_key_gradients(const Queue& queue, const Problem& problem, const Backward<float>& tensors);
+
+template <class T>
+void launch_query_gradient(const Queue& queue, const Problem& problem, const Backward<T>& tensors);
+template <>
+void launch_query_gradient(const Queue& queue, const Problem& problem, const Backward<float>& tensors);
+
+}  // namespace reprise::kernels::cuda::attention

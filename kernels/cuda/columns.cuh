@@ -1,0 +1,138 @@
+// Sums over the rows of (rows, columns), column by column: a thread owns a pack of columns and walks down
+// some of the rows, a block combines its threads, and a second kernel the blocks; every order is fixed by the
+// shapes.
+#pragma once
+
+#include <bit>
+
+#include "cuda/packs.cuh"
+#include "cuda/reduce.cuh"
+
+namespace reprise::kernels::cuda {
+
+inline constexpr int kColumnThreads = 256;
+/// Blocks of a multiprocessor that sum columns: one full load of the device, with the registers that leaves.
+inline constexpr int kColumnBlocks = 3;
+
+/// How rows and columns are shared out: threadIdx.x and blockIdx.x count packs of columns, threadIdx.y rows
+/// of the chunk that blockIdx.y counts. Neighbours in a warp read neighbours in memory also where a row is
+/// short.
+struct ColumnPlan {
+  dim3 grid{0, 0}, block{1, 1};
+  std::int64_t chunk_rows = 0;
+
+  /// `down`: neighbours in memory are rows rather than columns. `blocks`: of a multiprocessor, at most.
+  ColumnPlan(std::int64_t rows, std::int64_t columns, int vec, bool down = false,
+             int blocks = kColumnBlocks) {
+    if (rows == 0 || columns == 0) return;
+    constexpr std::int64_t kRowsOfThread = 4;
+    const std::int64_t packs = ceil_div(columns, vec);
+    const std::int64_t tiles = down ? packs : ceil_div(packs, kWarp), width = ceil_div(packs, tiles);
+    const std::int64_t height = std::min(kColumnThreads / width, rows);
+    const std::int64_t wanted = std::max<std::int64_t>(1, multiprocessors() * blocks / tiles);
+    chunk_rows = std::max(ceil_div(rows, std::min<std::int64_t>(wanted, kMaxChunks)), height * kRowsOfThread);
+    grid = dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(ceil_div(rows, chunk_rows)));
+    block = dim3(static_cast<unsigned>(width), static_cast<unsigned>(height));
+  }
+  int chunks() const { return static_cast<int>(grid.y); }
+
+ private:
+  static constexpr std::int64_t kMaxChunks = 65535;  // of a grid's second axis
+};
+
+/// Floats that `sums` sums per column and chunk take up, however x is aligned.
+inline std::size_t column_sums_bytes(std::int64_t rows, std::int64_t columns, int pack, int sums,
+                                     bool down = false) {
+  const int chunks =
+      std::max(ColumnPlan(rows, columns, 1, down).chunks(), ColumnPlan(rows, columns, pack, down).chunks());
+  return static_cast<std::size_t>(chunks * sums * columns) * sizeof(float);
+}
+
+/// A thread's part of a ColumnPlan.
+struct ColumnTask {
+  std::int64_t column, begin, end;  // first row of the thread, and the end of its chunk
+
+  __device__ ColumnTask(int vec, std::int64_t rows, std::int64_t chunk_rows)
+      : column((static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * vec),
+        begin(blockIdx.y * chunk_rows + threadIdx.y),
+        end(std::int64_t{blockIdx.y + 1} * chunk_rows) {
+    if (end > rows) end = rows;
+  }
+};
+
+/// Adds up `sums` over threadIdx.y; the result is in the threads whose threadIdx.y is 0.
+template <int kSums>
+__device__ void add_up_rows(float (&sums)[kSums]) {
+  SIMT_SHARED(float, parts, [kSums][kColumnThreads]);
+  const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) parts[i][thread] = sums[i];
+  __syncthreads();
+  unsigned count = blockDim.y;
+  while (count > 1) {
+    const unsigned half = (count + 1) / 2;
+    if (threadIdx.y + half < count) {
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) parts[i][thread] += parts[i][thread + half * blockDim.x];
+    }
+    __syncthreads();
+    count = half;
+  }
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) sums[i] = parts[i][thread];
+}
+
+/// Threads of the kernels that combine chunks: threadIdx.x is a column, threadIdx.y every kWarp-th chunk.
+inline const dim3 kCombineBlock(kWarp, kWarp);
+inline dim3 combine_grid(std::int64_t columns) {
+  return dim3(static_cast<unsigned>(ceil_div(columns, kWarp)));
+}
+
+/// Adds `value` up over threadIdx.y in a block of kCombineBlock; all threads get the result.
+template <class C>
+__device__ C add_up_groups(C value) {
+  SIMT_SHARED(C, parts, [kWarp][kWarp + 1]);
+  parts[threadIdx.y][threadIdx.x] = value;
+  __syncthreads();
+  C total = 0;
+  for (int group = 0; group < kWarp; ++group) total += parts[group][threadIdx.x];
+  __syncthreads();
+  return total;
+}
+
+/// Sum over the chunks of partials[chunk * stride + at]; 0 where the thread's column lies beyond the last.
+__device__ inline double add_up_chunks(const float* partials, std::int64_t at, int chunks,
+                                       std::int64_t stride, bool inside) {
+  double sum = 0;
+#pragma unroll 4
+  for (int chunk = static_cast<int>(threadIdx.y); chunk < chunks; chunk += kWarp)
+    sum += static_cast<double>(inside ? partials[chunk * stride + at] : 0.0f);
+  return add_up_groups(sum);
+}
+
+/// to[column * step] (=, +=) sum over the chunks of partials[chunk * stride + offset + column].
+template <class T>
+__global__ void __launch_bounds__(kWarp* kWarp)
+    combine_chunks_kernel(const float* __restrict__ partials, std::int64_t offset, int chunks,
+                          std::int64_t stride, std::int64_t columns, T* __restrict__ to, std::int64_t step,
+                          bool accumulate) {
+  const std::int64_t column = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
+  const bool inside = column < columns;
+  const auto sum = static_cast<float>(add_up_chunks(partials, offset + column, chunks, stride, inside));
+  if (threadIdx.y != 0 || !inside) return;
+  T& result = to[column * step];
+  result = from_compute<T>(accumulate ? to_compute(result) + sum : sum);
+}
+
+/// target (=, +=) sums over `chunks` partial sums that lie `stride` apart, from `offset` on.
+template <class T>
+void combine_chunks(const char* operation, const Queue& queue, const float* partials, std::int64_t offset,
+                    int chunks, std::int64_t stride, const Target& target) {
+  if (!target || target.view.sizes[0] == 0) return;
+  const std::int64_t columns = target.view.sizes[0];
+  launch(operation, queue, combine_chunks_kernel<T>, combine_grid(columns), kCombineBlock, 0, partials,
+         offset, chunks, stride, columns, target.view.as<T>(), target.view.strides[0],
+         target.write == Write::accumulate);
+}
+
+}  // namespace reprise::kernels::cuda

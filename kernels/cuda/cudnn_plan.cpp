@@ -1,0 +1,140 @@
+#include "cuda/cudnn_plan.h"
+
+#include <string>
+
+#include "cuda/host.h"
+
+namespace reprise::kernels::cuda::cudnn {
+namespace {
+
+constexpr std::size_t kWorkspaceLimit = std::size_t{256} << 20;
+
+void require(cudnnStatus_t status) {
+  if (status == CUDNN_STATUS_SUCCESS) return;
+  cudaGetLastError();
+  throw DeviceError(std::string("[conv2d] cuDNN: ") + cudnnGetErrorString(status));
+}
+
+Handle& handle_of(int device) {
+  return immortal<PlanCache<int, Handle>>().find(device, [] { return std::make_unique<Handle>(); });
+}
+
+cudnnDataType_t data_type_of(DType dtype) {
+  switch (dtype) {
+    case DType::float64:
+      return CUDNN_DATA_DOUBLE;
+    case DType::bfloat16:
+      return CUDNN_DATA_BFLOAT16;
+    case DType::float16:
+      return CUDNN_DATA_HALF;
+    default:
+      return CUDNN_DATA_FLOAT;
+  }
+}
+
+bool is_16_bit(DType dtype) { return size_of(dtype) == 2; }
+
+}  // namespace
+
+Handle::Handle() { require(cudnnCreate(&value)); }
+
+template <class Descriptor, cudnnStatus_t (*create)(Descriptor*), cudnnStatus_t (*destroy)(Descriptor)>
+Owned<Descriptor, create, destroy>::Owned() {
+  require(create(&value_));
+}
+
+Plan::Plan(const Problem& problem)
+    : pass_(problem.pass), dtype_(problem.dtype), handle_(handle_of(problem.device)) {
+  describe(problem);
+  choose();
+}
+
+void Plan::describe(const Problem& p) {
+  const cudnnDataType_t type = data_type_of(p.dtype);
+  const cudnnTensorFormat_t format = p.channels_last ? CUDNN_TENSOR_NHWC : CUDNN_TENSOR_NCHW;
+  require(cudnnSetTensor4dDescriptor(x_.get(), format, type, p.x[0], p.x[1], p.x[2], p.x[3]));
+  require(cudnnSetTensor4dDescriptor(y_.get(), format, type, p.y[0], p.y[1], p.y[2], p.y[3]));
+  require(cudnnSetFilter4dDescriptor(w_.get(), type, format, p.w[0], p.w[1], p.w[2], p.w[3]));
+  require(cudnnSetConvolution2dDescriptor(convolution_.get(), p.padding[0], p.padding[1], p.stride[0],
+                                          p.stride[1], p.dilation[0], p.dilation[1], CUDNN_CROSS_CORRELATION,
+                                          p.dtype == DType::float64 ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT));
+  require(cudnnSetConvolutionGroupCount(convolution_.get(), p.groups));
+  // FMA keeps float32 from being rounded to TF32.
+  require(cudnnSetConvolutionMathType(convolution_.get(),
+                                      is_16_bit(p.dtype) ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH));
+}
+
+template <class Performance, class Find>
+void Plan::choose_from(Find&& find) {
+  std::array<Performance, 8> ranked{};
+  int count = 0;
+  const cudnnStatus_t status = find(static_cast<int>(ranked.size()), &count, ranked.data());
+  const int category = CUDNN_STATUS_CATEGORY(static_cast<int>(status));
+  if (category == CUDNN_STATUS_NOT_SUPPORTED || category == CUDNN_STATUS_BAD_PARAM) return;
+  require(status);
+  for (int i = 0; i < count; ++i) {
+    const Performance& candidate = ranked[static_cast<std::size_t>(i)];
+    if (candidate.status != CUDNN_STATUS_SUCCESS || candidate.determinism != CUDNN_DETERMINISTIC ||
+        candidate.memory > kWorkspaceLimit)
+      continue;
+    algorithm_ = static_cast<int>(candidate.algo);
+    workspace_bytes_ = candidate.memory;
+    if (is_16_bit(dtype_)) require(cudnnSetConvolutionMathType(convolution_.get(), candidate.mathType));
+    return;
+  }
+}
+
+void Plan::choose() {
+  const std::lock_guard lock(handle_.mutex);
+  switch (pass_) {
+    case ConvPass::forward:
+      return choose_from<cudnnConvolutionFwdAlgoPerf_t>([&](int most, int* count, auto* ranked) {
+        return cudnnGetConvolutionForwardAlgorithm_v7(handle_.value, x_.get(), w_.get(), convolution_.get(),
+                                                      y_.get(), most, count, ranked);
+      });
+    case ConvPass::backward_data:
+      return choose_from<cudnnConvolutionBwdDataAlgoPerf_t>([&](int most, int* count, auto* ranked) {
+        return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle_.value, w_.get(), y_.get(),
+                                                           convolution_.get(), x_.get(), most, count, ranked);
+      });
+    case ConvPass::backward_weight:
+      return choose_from<cudnnConvolutionBwdFilterAlgoPerf_t>([&](int most, int* count, auto* ranked) {
+        return cudnnGetConvolutionBackwardFilterAlgorithm_v7(
+            handle_.value, x_.get(), y_.get(), convolution_.get(), w_.get(), most, count, ranked);
+      });
+  }
+}
+
+void Plan::run(cudaStream_t stream, const ProblemData& data, Write write, void* workspace) {
+  const double wide_one = 1, wide_beta = write == Write::accumulate ? 1 : 0;
+  const float narrow_one = 1, narrow_beta = static_cast<float>(wide_beta);
+  const bool is_wide = dtype_ == DType::float64;
+  const void* const one = is_wide ? static_cast<const void*>(&wide_one) : &narrow_one;
+  const void* const beta = is_wide ? static_cast<const void*>(&wide_beta) : &narrow_beta;
+
+  const std::lock_guard lock(handle_.mutex);
+  require(cudnnSetStream(handle_.value, stream));
+  switch (pass_) {
+    case ConvPass::forward:
+      return require(cudnnConvolutionForward(handle_.value, one, x_.get(), data.x, w_.get(), data.w,
+                                             convolution_.get(),
+                                             static_cast<cudnnConvolutionFwdAlgo_t>(algorithm_), workspace,
+                                             workspace_bytes_, beta, y_.get(), data.out));
+    case ConvPass::backward_data:
+      return require(cudnnConvolutionBackwardData(handle_.value, one, w_.get(), data.w, y_.get(), data.y,
+                                                  convolution_.get(),
+                                                  static_cast<cudnnConvolutionBwdDataAlgo_t>(algorithm_),
+                                                  workspace, workspace_bytes_, beta, x_.get(), data.out));
+    case ConvPass::backward_weight:
+      return require(cudnnConvolutionBackwardFilter(handle_.value, one, x_.get(), data.x, y_.get(), data.y,
+                                                    convolution_.get(),
+                                                    static_cast<cudnnConvolutionBwdFilterAlgo_t>(algorithm_),
+                                                    workspace, workspace_bytes_, beta, w_.get(), data.out));
+  }
+}
+
+Plan& plan_of(const Problem& problem) {
+  return immortal<PlanCache<Problem, Plan>>().find(problem, [&] { return std::make_unique<Plan>(problem); });
+}
+
+}  // namespace reprise::kernels::cuda::cudnn

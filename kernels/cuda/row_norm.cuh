@@ -1,0 +1,331 @@
+// Layer norm and RMS norm: y = (x - mean) * rstd * weight + bias per row of x (M, C).
+//
+// Forward, a warp or a block holds the row, so x is read once and the variance needs no second read.
+// Backward,
+//   dx = rstd * (dy * weight - offset - (x - mean) * slope),  dweight = sum dy * xhat,  dbias = sum dy
+// comes from one read of x and dy: blocks stay and loop over rows, a thread always meets the same columns and
+// sums their gradients in registers. Rows that are too long for that take two kernels.
+#pragma once
+
+#include "cuda/columns.cuh"
+#include "cuda/rows.cuh"
+
+namespace reprise::kernels::cuda {
+
+template <bool kCentred, class T, class Shape>
+__global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
+    norm_forward_kernel(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
+                        T* __restrict__ y, float* __restrict__ means, float* __restrict__ rstds,
+                        std::int64_t rows, int columns, float eps) {
+  constexpr int kVec = Shape::kVec;
+  const std::int64_t row = Shape::row();
+  if (row >= rows) return;
+  const RowPacks<T, kVec> packs(x + row * columns, columns);
+  RowShare<T, Shape> share(packs, x + row * columns, 0);
+  const auto mean_of = [&](auto term) {
+    float sum = 0;
+    for_each_pack<Shape>(
+        packs,
+        [&](int slot, int) {
+          float values[kVec];
+          share.values(slot, values);
+#pragma unroll
+          for (int i = 0; i < kVec; ++i) sum += term(values[i]);
+        },
+        share);
+    return Shape::sum(sum) / static_cast<float>(columns);
+  };
+  const float mean = kCentred ? mean_of([](float value) { return value; }) : 0.0f;
+  const float variance = mean_of([=](float value) { return (value - mean) * (value - mean); });
+  const float rstd = 1.0f / sqrtf(variance + eps);
+  if (threadIdx.x == 0) {
+    if (kCentred) means[row] = mean;
+    rstds[row] = rstd;
+  }
+  for_each_pack<Shape>(
+      packs,
+      [&](int slot, int pack) {
+        float values[kVec], w[kVec], b[kVec];
+        share.values(slot, values);
+        read_parameters<kVec>(weight, pack * kVec, 1.0f, w);
+        read_parameters<kVec>(bias, pack * kVec, 0.0f, b);
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) values[i] = (values[i] - mean) * rstd * w[i] + b[i];
+        packs.write(y + row * columns, pack, values, false);
+      },
+      share);
+}
+
+/// What the backward pass reads and writes; `mean` and `bias gradients` are absent from RMS norm.
+template <class T>
+struct NormGradients {
+  const T *x, *weight;
+  const float *mean, *rstd;
+  const T* dy;
+  T* dx;            // null when not wanted
+  float* partials;  // per block sums for dweight and dbias; null when neither is wanted
+  std::int64_t rows;
+  int columns;
+  bool accumulate;
+};
+
+/// dx of one row whose shares are loaded, or are loaded twice.
+template <bool kCentred, class T, class Shape>
+__device__ __forceinline__ void norm_dx_of_row(const NormGradients<T>& call, std::int64_t row, float mean,
+                                               float rstd, const RowPacks<T, Shape::kVec>& packs,
+                                               RowShare<T, Shape>& x, RowShare<T, Shape>& dy) {
+  constexpr int kVec = Shape::kVec;
+  float offset = 0, slope = 0;
+  const auto load = [&](int slot, int pack, float(&distance)[kVec], float(&grad)[kVec]) {
+    float w[kVec];
+    read_parameters<kVec>(call.weight, pack * kVec, 1.0f, w);
+    x.values(slot, distance);
+    dy.values(slot, grad);
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      distance[i] -= mean;
+      grad[i] *= w[i];
+    }
+  };
+  for_each_pack<Shape>(
+      packs,
+      [&](int slot, int pack) {
+        float distance[kVec], grad[kVec];
+        load(slot, pack, distance, grad);
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) {
+          if (kCentred) offset += grad[i];
+          slope += grad[i] * distance[i];
+        }
+      },
+      x, dy);
+  const float n = static_cast<float>(call.columns);
+  if (kCentred) offset = Shape::sum(offset) / n;
+  slope = Shape::sum(slope) * rstd / n * rstd;
+  for_each_pack<Shape>(
+      packs,
+      [&](int slot, int pack) {
+        float distance[kVec], grad[kVec];
+        load(slot, pack, distance, grad);
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) grad[i] = rstd * ((grad[i] - offset) - distance[i] * slope);
+        packs.write(call.dx + row * call.columns, pack, grad, call.accumulate);
+      },
+      x, dy);
+}
+
+/// Of a thread: sums over rows for the columns that it holds.
+template <class Shape>
+struct ParameterSums {
+  float weight[Shape::kPacks][Shape::kVec] = {};
+  float bias[Shape::kPacks][Shape::kVec] = {};
+
+  /// to[column] and to[columns + column] = the sums of the block, its warps added in order.
+  __device__ void write(float* to, int columns, int packs) const {
+    if constexpr (Shape::kBlock) {
+      for_each_sum(packs, [&](int column, float w, float b) {
+        to[column] = w;
+        to[columns + column] = b;
+      });
+    } else {
+      constexpr int kColumns = kWarp * Shape::kPacks * Shape::kVec;
+      SIMT_SHARED(float, sums, [2][kColumns]);
+      for (unsigned warp = 0; warp < blockDim.y; ++warp) {
+        if (threadIdx.y == warp) {
+          for_each_sum(packs, [&](int column, float w, float b) {
+            sums[0][column] = warp == 0 ? w : sums[0][column] + w;
+            sums[1][column] = warp == 0 ? b : sums[1][column] + b;
+          });
+        }
+        __syncthreads();
+      }
+      for (int i = static_cast<int>(threadIdx.y * kWarp + threadIdx.x); i < columns;
+           i += static_cast<int>(blockDim.y) * kWarp) {
+        to[i] = sums[0][i];
+        to[columns + i] = sums[1][i];
+      }
+    }
+  }
+
+ private:
+  template <class F>
+  __device__ __forceinline__ void for_each_sum(int packs, F&& f) const {
+#pragma unroll
+    for (int slot = 0; slot < Shape::kPacks; ++slot) {
+      const int pack = slot * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
+      if (pack >= packs) continue;
+#pragma unroll
+      for (int i = 0; i < Shape::kVec; ++i) f(pack * Shape::kVec + i, weight[slot][i], bias[slot][i]);
+    }
+  }
+};
+
+/// Blocks loop over rows that they hold.
+template <bool kCentred, class T, class Shape>
+__global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kBlock ? 1 : 3)
+    norm_backward_kernel(NormGradients<T> call) {
+  constexpr int kVec = Shape::kVec;
+  ParameterSums<Shape> sums;
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.y;
+  for (std::int64_t row = Shape::row(); row < call.rows; row += step) {
+    const T* const in = call.x + row * call.columns;
+    const RowPacks<T, kVec> packs(in, call.columns);
+    RowShare<T, Shape> x(packs, in, 0), dy(packs, call.dy + row * call.columns, 0);
+    const float mean = kCentred ? call.mean[row] : 0.0f, rstd = call.rstd[row];
+    if (call.partials != nullptr) {
+      for_each_pack<Shape>(
+          packs,
+          [&](int slot, int) {
+            float values[kVec], grad[kVec];
+            x.values(slot, values);
+            dy.values(slot, grad);
+#pragma unroll
+            for (int i = 0; i < kVec; ++i) {
+              sums.weight[slot][i] += grad[i] * ((values[i] - mean) * rstd);
+              if (kCentred) sums.bias[slot][i] += grad[i];
+            }
+          },
+          x, dy);
+    }
+    if (call.dx != nullptr) norm_dx_of_row<kCentred, T, Shape>(call, row, mean, rstd, packs, x, dy);
+  }
+  if (call.partials != nullptr) {
+    const int packs = (call.columns + kVec - 1) / kVec;
+    sums.write(call.partials + std::int64_t{blockIdx.x} * 2 * call.columns, call.columns, packs);
+  }
+}
+
+/// dx where rows are too long to be held.
+template <bool kCentred, class T, class Shape>
+__global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
+    norm_dx_kernel(NormGradients<T> call) {
+  const std::int64_t row = Shape::row();
+  const RowPacks<T, Shape::kVec> packs(call.x + row * call.columns, call.columns);
+  RowShare<T, Shape> x(packs, call.x + row * call.columns, 0), dy(packs, call.dy + row * call.columns, 0);
+  norm_dx_of_row<kCentred, T, Shape>(call, row, kCentred ? call.mean[row] : 0.0f, call.rstd[row], packs, x,
+                                     dy);
+}
+
+/// Sums for dweight and dbias of a chunk of rows, where rows are too long to be held.
+template <bool kCentred, class T, int kVec>
+__global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
+    norm_parameters_kernel(NormGradients<T> call, std::int64_t chunk_rows) {
+  const ColumnTask task(kVec, call.rows, chunk_rows);
+  const bool inside = task.column < call.columns;
+  float sums[2 * kVec] = {};
+  for (std::int64_t row = task.begin; row < task.end && inside; row += blockDim.y) {
+    const float mean = kCentred ? call.mean[row] : 0.0f, rstd = call.rstd[row];
+    float values[kVec], grad[kVec];
+    convert(read_pack<kVec>(call.x + row * call.columns + task.column), values);
+    convert(read_pack<kVec>(call.dy + row * call.columns + task.column), grad);
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) {
+      sums[i] += grad[i] * ((values[i] - mean) * rstd);
+      if (kCentred) sums[kVec + i] += grad[i];
+    }
+  }
+  add_up_rows(sums);
+  if (threadIdx.y != 0 || !inside) return;
+  float* const to = call.partials + std::int64_t{blockIdx.y} * 2 * call.columns + task.column;
+#pragma unroll
+  for (int i = 0; i < kVec; ++i) {
+    to[i] = sums[i];
+    to[call.columns + i] = sums[kVec + i];
+  }
+}
+
+/// Blocks of norm_backward_kernel, at most: what the registers of a multiprocessor have room for.
+inline std::int64_t norm_backward_blocks(const ConstView& x) {
+  constexpr std::int64_t kElementsOfThread = 16, kThreads = 512;
+  const std::int64_t row_bytes = x.sizes[1] * static_cast<std::int64_t>(size_of(x.dtype));
+  std::int64_t per_multiprocessor = row_bytes <= 512 ? 8 : 3;  // a warp per row
+  if (row_bytes > 2048) {                                      // a block per row
+    const std::int64_t threads = ceil_div(x.sizes[1], kElementsOfThread * kWarp) * kWarp;
+    per_multiprocessor = std::clamp<std::int64_t>(kThreads / threads, 1, 8);
+  }
+  return std::min(x.sizes[0], multiprocessors() * per_multiprocessor);
+}
+
+inline std::size_t norm_partials_bytes(const ConstView& x) {
+  const std::int64_t rows = x.sizes[0], columns = x.sizes[1];
+  const auto held = static_cast<std::size_t>(2 * norm_backward_blocks(x) * columns) * sizeof(float);
+  return std::max(held, column_sums_bytes(rows, columns, 16 / static_cast<int>(size_of(x.dtype)), 2));
+}
+
+template <bool kCentred>
+void norm_forward(const char* operation, const Queue& queue, double eps, const ConstView& x,
+                  const ConstView& weight, const ConstView& bias, const View& y, const View& mean,
+                  const View& rstd) {
+  const std::int64_t rows = x.sizes[0], columns = x.sizes[1];
+  dispatch_trained(operation, x.dtype, [&]<class T>() {
+    if (rows == 0 || columns == 0) return;
+    const bool packed = lines_aligned16<T>(x.data, columns) && aligned16(y.data) && aligned16(weight.data) &&
+                        aligned16(bias.data);
+    dispatch_pack<T>(packed, [&]<int kVec>() {
+      const std::int64_t packs = ceil_div(columns, kVec);
+      dispatch_row_shape<kVec>(packs, [&]<class Shape>() {
+        launch(operation, queue, norm_forward_kernel<kCentred, T, Shape>, Shape::grid(rows),
+               Shape::block(packs), 0, x.as<T>(), weight.as<T>(), bias.as<T>(), y.as<T>(), mean.as<float>(),
+               rstd.as<float>(), rows, static_cast<int>(columns), static_cast<float>(eps));
+      });
+    });
+  });
+}
+
+/// Launches the kernels that make dx and the partial sums; returns how many of the latter there are.
+template <bool kCentred, class T, class Shape>
+int launch_norm_gradients(const char* operation, const Queue& queue, const NormGradients<T>& call,
+                          std::int64_t most_blocks) {
+  const std::int64_t packs = ceil_div(call.columns, Shape::kVec);
+  if constexpr (Shape::kHeld) {
+    const std::int64_t blocks = std::min<std::int64_t>(Shape::grid(call.rows).x, most_blocks);
+    launch(operation, queue, norm_backward_kernel<kCentred, T, Shape>, dim3(static_cast<unsigned>(blocks)),
+           Shape::block(packs), 0, call);
+    return static_cast<int>(blocks);
+  } else {
+    if (call.dx != nullptr) {
+      launch(operation, queue, norm_dx_kernel<kCentred, T, Shape>, Shape::grid(call.rows),
+             Shape::block(packs), 0, call);
+    }
+    if (call.partials == nullptr) return 0;
+    const ColumnPlan plan(call.rows, call.columns, Shape::kVec);
+    launch(operation, queue, norm_parameters_kernel<kCentred, T, Shape::kVec>, plan.grid, plan.block, 0, call,
+           plan.chunk_rows);
+    return plan.chunks();
+  }
+}
+
+template <bool kCentred>
+void norm_backward(const char* operation, const Queue& queue, const ConstView& x, const ConstView& weight,
+                   const ConstView& mean, const ConstView& rstd, const ConstView& dy, const Target& dx,
+                   const Target& dweight, const Target& dbias, const Workspace& workspace) {
+  const std::int64_t rows = x.sizes[0], columns = x.sizes[1];
+  dispatch_trained(operation, x.dtype, [&]<class T>() {
+    if (columns == 0) return;
+    const bool sums = dweight || dbias;
+    if (sums) require_workspace(operation, workspace, norm_partials_bytes(x));
+    const NormGradients<T> call{x.as<T>(),
+                                weight.as<T>(),
+                                mean.as<float>(),
+                                rstd.as<float>(),
+                                dy.as<T>(),
+                                dx.view.as<T>(),
+                                sums ? static_cast<float*>(workspace.data) : nullptr,
+                                rows,
+                                static_cast<int>(columns),
+                                dx.write == Write::accumulate};
+    int chunks = 0;
+    const bool packed = lines_aligned16<T>(x.data, columns) && aligned16(dy.data) &&
+                        aligned16(dx.view.data) && aligned16(weight.data);
+    dispatch_pack<T>(packed, [&]<int kVec>() {
+      dispatch_row_shape<kVec>(ceil_div(columns, kVec), [&]<class Shape>() {
+        if (rows > 0)
+          chunks = launch_norm_gradients<kCentred, T, Shape>(operation, queue, call, norm_backward_blocks(x));
+      });
+    });
+    combine_chunks<T>(operation, queue, call.partials, 0, chunks, 2 * columns, dweight);
+    combine_chunks<T>(operation, queue, call.partials, columns, chunks, 2 * columns, dbias);
+  });
+}
+
+}  // namespace reprise::kernels::cuda

@@ -1,0 +1,37 @@
+// How a kernel of a contract header reaches its backend.
+#pragma once
+
+#include "reprise/kernels/view.h"
+
+namespace reprise::kernels {
+
+constexpr DeviceKind device_of(const Queue& queue) { return queue.device; }
+constexpr DeviceKind device_of(DeviceKind device) { return device; }
+
+/// A function of a contract: called like one, it runs on the device that its first argument names.
+template <class Signature>
+struct Kernel;
+
+template <class Result, class First, class... Rest>
+struct Kernel<Result(First, Rest...)> {
+  Result (*on_cpu)(First, Rest...);
+  Result (*on_cuda)(First, Rest...);
+
+  Result operator()(First first, Rest... rest) const {
+    return (device_of(first) == DeviceKind::cpu ? on_cpu : on_cuda)(first, rest...);
+  }
+};
+
+}  // namespace reprise::kernels
+
+/// Declares `name` for the CPU and for CUDA, and `kernels::name`, which chooses between them.
+#ifndef REPRISE_KERNEL
+#define REPRISE_KERNEL(Result, name, ...) \
+  namespace cpu {                         \
+  Result name(__VA_ARGS__);               \
+  }                                       \
+  namespace cuda {                        \
+  Result name(__VA_ARGS__);               \
+  }                                       \
+  inline constexpr Kernel<Result(__VA_ARGS__)> name { &cpu::name, &cuda::name }
+#endif

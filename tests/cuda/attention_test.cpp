@@ -1,0 +1,327 @@
+// Attention on CUDA beside the CPU's, which computes in float32 and rounds results once.
+#include "reprise/kernels/attention.h"
+
+#include "harness.h"
+#include "reprise/error.h"
+
+namespace reprise::test {
+namespace {
+
+using kernels::AttentionParams;
+using kernels::RandomKey;
+using kernels::Target;
+using kernels::Write;
+
+constexpr RandomKey kKey{0x123456789abcdef0u, 0x0fedcba987654321u};
+
+/// Where the elements of a (B, H, T, D) tensor lie.
+enum class Place { dense, in_qkv, spread, misaligned };
+
+struct Case {
+  DType dtype = DType::float32;
+  std::int64_t batch = 1, heads = 2, length = 64, size = 64;
+  AttentionParams params{0.125, true, 0.0};
+  Place place = Place::dense;
+  Write write = Write::overwrite;
+  bool to_queries = true, to_keys = true, to_values = true;
+
+  Twin tensor() const {
+    const std::int64_t row = size * heads;
+    const Twin::Sizes sizes{batch, heads, length, size};
+    switch (place) {
+      case Place::dense:
+        return Twin(dtype, sizes);
+      case Place::in_qkv:  // one third of (B, T, 3, H, D)
+        return Twin(dtype, sizes, {3 * length * row, size, 3 * row, 1}, 2 * row);
+      case Place::spread:
+        return Twin(dtype, sizes, {2 * length * row + 16, 2 * length * size, size + 8, 1}, 8);
+      case Place::misaligned:
+        return Twin(dtype, sizes, {length * (row + heads), length * (size + 1), size + 1, 1}, 1);
+    }
+    return Twin(dtype, sizes);
+  }
+  std::string name() const {
+    return std::string(name_of(dtype)) + " (" + std::to_string(batch) + ", " + std::to_string(heads) + ", " +
+           std::to_string(length) + ", " + std::to_string(size) + ") scale " + std::to_string(params.scale) +
+           (params.causal ? " causal" : "") + " dropout " + std::to_string(params.dropout) + " place " +
+           std::to_string(static_cast<int>(place)) + (write == Write::accumulate ? " accumulate" : "");
+  }
+};
+
+/// Every row of D elements agrees: |a - b| <= tolerance * |b| in the Euclidean norm, which a single key
+/// treated wrongly exceeds; rows that ought to be near zero are held to a tenth of an input's norm. Memory
+/// between the rows is untouched.
+void check_rows(Twin& tensor) {
+  const kernels::View view = tensor.cpu();
+  const double tolerance = view.dtype == DType::bfloat16 ? 1e-2 : view.dtype == DType::float16 ? 2e-3 : 1e-5;
+  const std::vector<double> expected = tensor.cpu_values(), found = tensor.cuda_values();
+  std::vector<bool> of_tensor(expected.size(), false);
+  std::size_t wrong = 0;
+  for (std::int64_t row = 0; row < view.numel() / view.sizes[3]; ++row) {
+    const std::int64_t t = row % view.sizes[2], h = row / view.sizes[2] % view.sizes[1];
+    const std::int64_t b = row / view.sizes[2] / view.sizes[1];
+    const auto first =
+        static_cast<std::size_t>(b * view.strides[0] + h * view.strides[1] + t * view.strides[2]);
+    double difference = 0, norm = 0;
+    for (std::size_t i = first; i < first + static_cast<std::size_t>(view.sizes[3]); ++i) {
+      of_tensor[i] = true;
+      difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+      norm += expected[i] * expected[i];
+    }
+    const double least = 0.1 * std::sqrt(static_cast<double>(view.sizes[3]));
+    if (!(std::sqrt(difference) <= tolerance * std::max(least, std::sqrt(norm))) && ++wrong <= 3) {
+      UNSCOPED_INFO("row " << b << ", " << h << ", " << t << ": off by " << std::sqrt(difference) << ", norm "
+                           << std::sqrt(norm));
+    }
+  }
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (of_tensor[i] || std::isnan(found[i]) || found[i] == expected[i]) continue;
+    if (++wrong <= 3) UNSCOPED_INFO("memory " << i << " outside of the tensor was written: " << found[i]);
+  }
+  CHECK(wrong == 0);
+}
+
+/// The tensors of one call.
+struct Tensors {
+  explicit Tensors(const Case& c, unsigned seed = 1)
+      : q(c.tensor()),
+        k(c.tensor()),
+        v(c.tensor()),
+        out(c.tensor()),
+        lse(DType::float32, {c.batch, c.heads, c.length}),
+        dout(c.tensor()),
+        dq(c.tensor()),
+        dk(c.tensor()),
+        dv(c.tensor()) {
+    q.randomise(seed);
+    k.randomise(seed + 1);
+    v.randomise(seed + 2);
+    dout.randomise(seed + 3);
+    if (c.write == Write::accumulate) {
+      dq.randomise(seed + 4);
+      dk.randomise(seed + 5);
+      dv.randomise(seed + 6);
+    }
+  }
+  Twin q, k, v, out, lse, dout, dq, dk, dv;
+};
+
+void forward(const Case& c, Tensors& t, const Queues& queues) {
+  TwinWorkspace workspace(
+      kernels::cpu::attention_workspace_bytes(DeviceKind::cpu, c.params, t.q.cpu(), false),
+      kernels::cuda::attention_workspace_bytes(DeviceKind::cuda, c.params, t.q.cpu(), false));
+  kernels::cpu::attention_forward(queues.cpu(), c.params, kKey, t.q.cpu(), t.k.cpu(), t.v.cpu(), t.out.cpu(),
+                                  t.lse.cpu(), workspace.cpu());
+  kernels::cuda::attention_forward(queues.cuda(), c.params, kKey, t.q.cuda(), t.k.cuda(), t.v.cuda(),
+                                   t.out.cuda(), t.lse.cuda(), workspace.cuda());
+  queues.wait();
+}
+
+void backward(const Case& c, Tensors& t, const Queues& queues) {
+  TwinWorkspace workspace(
+      kernels::cpu::attention_workspace_bytes(DeviceKind::cpu, c.params, t.q.cpu(), true),
+      kernels::cuda::attention_workspace_bytes(DeviceKind::cuda, c.params, t.q.cpu(), true));
+  const auto cpu = [&](Twin& twin, bool wanted) { return wanted ? twin.cpu(c.write) : Target{}; };
+  const auto cuda = [&](Twin& twin, bool wanted) { return wanted ? twin.cuda(c.write) : Target{}; };
+  kernels::cpu::attention_backward(queues.cpu(), c.params, kKey, t.q.cpu(), t.k.cpu(), t.v.cpu(), t.out.cpu(),
+                                   t.lse.cpu(), t.dout.cpu(), cpu(t.dq, c.to_queries), cpu(t.dk, c.to_keys),
+                                   cpu(t.dv, c.to_values), workspace.cpu());
+  kernels::cuda::attention_backward(queues.cuda(), c.params, kKey, t.q.cuda(), t.k.cuda(), t.v.cuda(),
+                                    t.out.cuda(), t.lse.cuda(), t.dout.cuda(), cuda(t.dq, c.to_queries),
+                                    cuda(t.dk, c.to_keys), cuda(t.dv, c.to_values), workspace.cuda());
+  queues.wait();
+}
+
+void check(const Case& c, const Queues& queues) {
+  INFO(c.name());
+  Tensors t(c);
+  forward(c, t, queues);
+  check_rows(t.out);
+  t.lse.check_close();
+  t.out.upload();  // the backward begins with the same values on both sides
+  t.lse.upload();
+  backward(c, t, queues);
+  check_rows(t.dq);
+  check_rows(t.dk);
+  check_rows(t.dv);
+}
+
+}  // namespace
+
+TEST_CASE("attention on CUDA agrees with the CPU for all sizes", "[simt][cuda]") {
+  const Queues queues;
+  constexpr Place kPlaces[] = {Place::dense, Place::in_qkv, Place::spread, Place::misaligned};
+  constexpr double kDropouts[] = {0.0, 0.3, 0.0, 0.0, 0.5};
+  std::size_t turn = 0;  // pairs every size with other places, dropouts and ways of writing
+  for (DType dtype : kTrained) {
+    for (std::int64_t size : {24, 32, 64, 80, 128}) {
+      for (std::int64_t length : {1, 2, 31, 33, 64, 65, 100, 129}) {
+        Case c;
+        c.dtype = dtype;
+        c.size = size;
+        c.length = length;
+        c.batch = length < 60 ? 2 : 1;
+        c.heads = length < 60 ? 2 : 1;
+        c.params = {1.0 / std::sqrt(static_cast<double>(size)), turn % 3 != 0, kDropouts[turn % 5]};
+        c.place = kPlaces[turn % 4];
+        c.write = turn / 4 % 2 == 0 ? Write::overwrite : Write::accumulate;
+        check(c, queues);
+        ++turn;
+      }
+    }
+  }
+}
+
+TEST_CASE("attention on CUDA takes every mask, dropout and place", "[simt][cuda]") {
+  const Queues queues;
+  for (DType dtype : kTrained) {
+    for (std::int64_t length : {36, 67}) {
+      for (Place place : {Place::in_qkv, Place::misaligned}) {
+        for (int i = 0; i < 4; ++i) {
+          Case c;
+          c.dtype = dtype;
+          c.length = length;
+          c.size = 40;
+          c.params = {0.2, i % 2 == 0, i / 2 == 0 ? 0.0 : 0.25};
+          c.place = place;
+          check(c, queues);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("attention on CUDA takes any size of head up to 128", "[simt][cuda]") {
+  const Queues queues;
+  for (DType dtype : kTrained) {
+    for (std::int64_t size : {1, 7, 16, 33, 48, 72, 96, 97, 120}) {
+      Case c;
+      c.dtype = dtype;
+      c.heads = 1;
+      c.length = 35;
+      c.size = size;
+      check(c, queues);
+    }
+  }
+}
+
+TEST_CASE("attention on CUDA takes any scale", "[simt][cuda]") {
+  const Queues queues;
+  for (DType dtype : kTrained) {
+    for (double scale : {-0.3, 0.0, 0.5}) {
+      Case c;
+      c.dtype = dtype;
+      c.length = 70;
+      c.size = 32;
+      c.params.scale = scale;
+      check(c, queues);
+    }
+  }
+}
+
+TEST_CASE("attention on CUDA gives zero where everything is dropped", "[simt][cuda]") {
+  const Queues queues;
+  for (DType dtype : kTrained) {
+    Case c;
+    c.dtype = dtype;
+    c.length = 20;
+    c.params.dropout = 1.0;
+    check(c, queues);
+  }
+}
+
+TEST_CASE("attention on CUDA gives the gradients that are wanted, the same bits every time", "[simt][cuda]") {
+  const Queues queues;
+  for (DType dtype : kTrained) {
+    Case c;
+    c.dtype = dtype;
+    c.length = 70;
+    c.size = 48;
+    c.params.dropout = 0.1;
+    Tensors all(c);
+    forward(c, all, queues);
+    all.out.upload();
+    all.lse.upload();
+    backward(c, all, queues);
+    for (int wanted = 0; wanted < 8; ++wanted) {
+      INFO(name_of(dtype) << " wanted " << wanted);
+      c.to_queries = (wanted & 1) != 0;
+      c.to_keys = (wanted & 2) != 0;
+      c.to_values = (wanted & 4) != 0;
+      Tensors some(c);
+      forward(c, some, queues);
+      some.out.upload();
+      some.lse.upload();
+      backward(c, some, queues);
+      const auto same = [](Twin& a, Twin& b, bool of_wanted) {
+        const std::vector<double> expected = a.cuda_values(), found = b.cuda_values();
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          if (of_wanted ? found[i] != expected[i] : !std::isnan(found[i])) return false;
+        }
+        return true;
+      };
+      CHECK(same(all.dq, some.dq, c.to_queries));
+      CHECK(same(all.dk, some.dk, c.to_keys));
+      CHECK(same(all.dv, some.dv, c.to_values));
+    }
+  }
+}
+
+TEST_CASE("attention on CUDA adds the node's offset in device memory", "[simt][cuda]") {
+  const Queues queues;
+  const std::uint64_t offset = 77;
+  std::uint64_t* on_device = nullptr;
+  succeed(cudaMalloc(reinterpret_cast<void**>(&on_device), sizeof offset));
+  succeed(cudaMemcpy(on_device, &offset, sizeof offset, cudaMemcpyHostToDevice));
+  for (DType dtype : kTrained) {
+    Case c;
+    c.dtype = dtype;
+    c.length = 20;
+    c.params.dropout = 0.5;
+    Tensors t(c);
+    forward(c, t, queues);  // the CPU's, with kKey
+    kernels::Queue queue = queues.cuda();
+    queue.node_offset = on_device;
+    const RandomKey before{kKey.seed, kKey.node - offset};
+    kernels::cuda::attention_forward(queue, c.params, before, t.q.cuda(), t.k.cuda(), t.v.cuda(),
+                                     t.out.cuda(), t.lse.cuda(), {});
+    queues.wait();
+    check_rows(t.out);
+  }
+  succeed(cudaFree(on_device));
+}
+
+TEST_CASE("attention on CUDA refuses what it cannot do", "[simt][cuda]") {
+  const Queues queues;
+  const auto run = [&](const Case& c, kernels::Workspace workspace = {}) {
+    Tensors t(c);
+    kernels::cuda::attention_forward(queues.cuda(), c.params, kKey, t.q.cuda(), t.k.cuda(), t.v.cuda(),
+                                     t.out.cuda(), t.lse.cuda(), workspace);
+    kernels::cuda::attention_backward(queues.cuda(), c.params, kKey, t.q.cuda(), t.k.cuda(), t.v.cuda(),
+                                      t.out.cuda(), t.lse.cuda(), t.dout.cuda(), t.dq.cuda(c.write),
+                                      t.dk.cuda(c.write), t.dv.cuda(c.write), workspace);
+    queues.wait();
+  };
+  for (DType dtype : {DType::float64, DType::int32, DType::boolean}) {
+    Case c;
+    c.dtype = dtype;
+    c.length = 3;
+    CHECK_THROWS_AS(run(c), TypeError);
+  }
+  Case wide;
+  wide.length = 3;
+  wide.size = 136;
+  CHECK_THROWS_WITH(run(wide), Catch::Contains("[attention] heads of size 136"));
+  CHECK_THROWS_AS(run(wide), ShapeError);
+  Case small;
+  small.length = 3;
+  CHECK_THROWS_AS(run(small), std::logic_error);
+  Case empty;
+  empty.length = 0;
+  CHECK_NOTHROW(run(empty));
+  empty.length = 3;
+  empty.batch = 0;
+  CHECK_NOTHROW(run(empty));
+}
+
+}  // namespace reprise::test

@@ -6,7 +6,7 @@ BUILD := tools/build.sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-all demo build test test-all test-slow test-dev test-tsan test-headers bench format check-format tidy clean
+.PHONY: help setup setup-all demo build test test-all test-slow test-dev test-tsan test-race build-cuda test-headers bench bundle format check-format tidy clean
 
 help:
 	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory; DATA=FILE names a text"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-all   all that, the slow tests, the sanitizer builds, and the checks of form"
 	@echo "make build      the release build, in build/release"
 	@echo "make bench      the micro-benchmarks"
+	@echo "make bundle     headers for a build on a machine without packages, in third_party/bundle"
 	@echo "make format     format all sources        make tidy    clang-tidy on all sources"
 	@echo "make setup      install missing packages  make clean   remove all builds"
 
@@ -31,22 +32,34 @@ build: setup
 	@$(BUILD) release
 
 test: build
-	@$(CTEST) --test-dir build/release -L 'unit|gradcheck|install' --output-junit $(CURDIR)/build/results/release.xml
+	@$(CTEST) --test-dir build/release -L 'unit|gradcheck|simt|install' --output-junit $(CURDIR)/build/results/release.xml
 
 test-slow: build
 	@$(CTEST) --test-dir build/release -L slow --output-junit $(CURDIR)/build/results/slow.xml
 
 test-dev test-tsan: test-%: setup
 	@$(BUILD) $*
-	@$(CTEST) --test-dir build/$* -L 'unit|gradcheck' --output-junit $(CURDIR)/build/results/$*.xml
+	@$(CTEST) --test-dir build/$* -L 'unit|gradcheck|simt' --output-junit $(CURDIR)/build/results/$*.xml
+
+# The CUDA kernels on the CPU, checked for races; needs CUDA's headers.
+test-race: setup
+	@if tools/has_cuda.sh headers; then $(BUILD) race reprise_simt_tests reprise_simt_layer_tests && \
+	  $(CTEST) --test-dir build/race -L simt -E program --output-junit $(CURDIR)/build/results/race.xml; fi
+
+# Compiles and links the CUDA backend for real devices; needs CUDA.
+build-cuda: setup
+	@if tools/has_cuda.sh compiler; then $(BUILD) cuda && build/cuda/bin/reprise info; fi
 
 test-headers: build
 	@$(BUILD) release all_verify_interface_header_sets
 
-test-all: test test-slow test-dev test-tsan test-headers check-format tidy
+test-all: test test-slow test-dev test-tsan test-race build-cuda test-headers check-format tidy
 
 bench: build
 	@tools/bench.sh build/release/bin
+
+bundle: setup
+	@tools/bundle_headers.sh
 
 format: setup-all
 	@tools/format.sh

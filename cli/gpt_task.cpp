@@ -16,6 +16,7 @@ struct GptSetup {
   std::int64_t batch = 8;
   std::int64_t seq = 128;
   std::uint64_t seed = 1;
+  DType dtype = DType::float32;
   nn::TextCorpus corpus;
 };
 
@@ -38,6 +39,8 @@ GptSetup make_setup(const RunOptions& options) {
   if (setup.batch < 1)
     throw ValueError(fmt::format("[train] --batch {}; it must be at least 1", setup.batch));
   setup.seed = options.seed;
+  setup.dtype = parse_dtype(options.dtype);
+  config.loss_chunk = options.loss_chunk.value_or(0);
   // A preset's vocabulary stands, where it is large enough, so that its cost is the real one.
   const std::int64_t occurring = setup.corpus.vocabulary_size();
   if (options.vocab)
@@ -66,6 +69,7 @@ class GptTask final : public Task {
   explicit GptTask(std::shared_ptr<const GptSetup> setup) : setup_(std::move(setup)) {
     manual_seed(setup_->seed);
     model_ = nn::Gpt(setup_->config);
+    if (setup_->dtype != DType::float32) nn::convert(model_, setup_->dtype);
   }
 
   std::string describe() const override {

@@ -47,6 +47,11 @@ void add_run_options(CLI::App& command, cli::RunOptions& options) {
   command.add_option("--capacity", options.capacity_mib, "MiB of memory that may be reserved")
       ->check(CLI::Range(1, 1 << 30));
   command.add_option("--device", options.device, "cpu, cuda or cuda:N");
+  command.add_option("--dtype", options.dtype, "of parameters and activations: float32, bfloat16 or float16")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  command
+      .add_option("--loss-chunk", options.loss_chunk, "rows of logits that the loss makes at a time; 0: all")
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--graph", options.graph, "on CUDA: capture the step once and replay it as one launch");
   command.add_option("--json", options.json, "file for the results");
   command.add_flag("--anomaly", options.anomaly, "stop at the first NaN and name its operation");
@@ -70,6 +75,7 @@ void check_model_options(const cli::RunOptions& options) {
     refuse(options.heads.has_value(), "--heads");
     refuse(options.seq.has_value(), "--seq");
     refuse(options.vocab.has_value(), "--vocab");
+    refuse(options.loss_chunk.has_value(), "--loss-chunk");
     refuse(options.dropout.has_value(), "--dropout");
   }
 }
@@ -107,6 +113,8 @@ int run(int argc, char** argv) {
   compare->add_option("--segments", compare_segments, "settings, separated by commas")->delimiter(',');
   compare->add_option("--plot", compare_options.plot, "SVG file for the memory over one step");
 
+  CLI::App* info = app.add_subcommand("info", "what was compiled in, and which devices there are");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -117,6 +125,7 @@ int run(int argc, char** argv) {
     std::cerr << "reprise: " << error.what() << "; see reprise --help\n";
     return kMisuse;
   }
+  if (info->parsed()) return cli::info();
   if (train->parsed()) {
     check_model_options(train_options);
     train_options.segments = checkpoint::parse_setting(train_segments);

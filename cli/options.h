@@ -26,6 +26,8 @@ struct RunOptions {
   std::optional<int> threads;
   std::optional<std::int64_t> capacity_mib;
   std::string device = "cpu";
+  std::string dtype = "float32";
+  std::optional<std::int64_t> loss_chunk;
   bool graph = false;  // capture the step into a CUDA graph
   std::string json;
   bool anomaly = false;
@@ -41,6 +43,9 @@ struct CompareOptions : RunOptions {
   std::vector<checkpoint::Setting> segments;
   std::string plot;
 };
+
+/// Says what was compiled in and which devices there are; returns the exit status.
+int info();
 
 /// Trains one model; returns the exit status.
 int train(const TrainOptions& options);

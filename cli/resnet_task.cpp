@@ -18,6 +18,7 @@ struct ResnetSetup {
   std::int64_t batch = 64;
   std::uint64_t seed = 1;
   bool augment = false;
+  DType dtype = DType::float32;
   nn::ImageData images;
   nn::Normalisation normalisation;
 };
@@ -34,6 +35,7 @@ ResnetSetup make_setup(const RunOptions& options) {
   setup.config.classes = setup.images.train.classes;
   setup.batch = options.batch.value_or(std::min<std::int64_t>(64, setup.images.train.count));
   setup.seed = options.seed;
+  setup.dtype = parse_dtype(options.dtype);
   setup.augment = options.augment;
   if (setup.batch < 2 || setup.batch > setup.images.train.count) {
     throw ValueError(fmt::format("[train] --batch {}; give 2 to {}, the number of training images",
@@ -48,6 +50,7 @@ class ResnetTask final : public Task {
   explicit ResnetTask(std::shared_ptr<const ResnetSetup> setup) : setup_(std::move(setup)) {
     manual_seed(setup_->seed);
     model_ = nn::Resnet(setup_->config);
+    if (setup_->dtype != DType::float32) nn::convert(model_, setup_->dtype);
   }
 
   std::string describe() const override {
@@ -88,7 +91,7 @@ class ResnetTask final : public Task {
     classes_.put<std::int32_t>(labels_, {setup_->batch});
   }
 
-  Tensor loss() override { return cross_entropy(model_(images_.tensor()), classes_.tensor()); }
+  Tensor loss() override { return cross_entropy(scores(images_.tensor()), classes_.tensor()); }
 
   Evaluation evaluate(bool thorough) override {
     const NoGrad no_grad;
@@ -101,10 +104,9 @@ class ResnetTask final : public Task {
       std::vector<std::int64_t> indices;
       for (std::int64_t i = first; i < std::min(count, first + kTestBatch); ++i) indices.push_back(i);
       read(set, indices, std::nullopt);
-      const Tensor scores = model_(from_host<float>(pixels_, shape_of(set), {.channels_last = true}));
-      loss += cross_entropy(scores, labels(), Reduction::sum).item<float>();
-      right +=
-          static_cast<double>(sum(equal(argmax(scores), labels().to(DType::int64))).item<std::int64_t>());
+      const Tensor found = scores(from_host<float>(pixels_, shape_of(set), {.channels_last = true}));
+      loss += cross_entropy(found, labels(), Reduction::sum).item<float>();
+      right += static_cast<double>(sum(equal(argmax(found), labels().to(DType::int64))).item<std::int64_t>());
     }
     set_training(true);
     return {.loss = loss / static_cast<double>(count), .accuracy = right / static_cast<double>(count)};
@@ -119,6 +121,7 @@ class ResnetTask final : public Task {
     labels_.resize(indices.size());
     nn::image_batch<std::int32_t>(set, setup_->normalisation, indices, pixels_, labels_, augmentation);
   }
+  Tensor scores(const Tensor& images) { return model_(images.to(setup_->dtype)); }
   /// Of the images that were read last.
   Shape shape_of(const nn::ImageSet& set) const {
     return {static_cast<std::int64_t>(labels_.size()), set.channels, set.height, set.width};

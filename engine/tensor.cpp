@@ -21,6 +21,14 @@ ValueExtras& extras_of(Value& value) {
 
 }  // namespace
 
+DType parse_dtype(std::string_view text) {
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::float16, DType::int32,
+                            DType::int64, DType::boolean}) {
+    if (text == name_of(dtype)) return dtype;
+  }
+  throw ValueError(fmt::format("[dtype] '{}' is none; give float32, bfloat16, float16, ...", text));
+}
+
 void Tensor::throw_undefined() { throw Error("[tensor] undefined tensor: it was never given a value"); }
 
 void Tensor::require_type(DType wanted) const {
@@ -77,8 +85,9 @@ void Tensor::set_grad(Tensor gradient) {
                                  to_string(gradient.shape()), name_of(dtype()), to_string(shape())));
   }
   if (gradient.defined() && gradient.device() != device()) {
-    throw TypeError(fmt::format("[set_grad] the gradient is on {}, the tensor on {}; move one with to(Device)",
-                                to_string(gradient.device()), to_string(device())));
+    throw TypeError(
+        fmt::format("[set_grad] the gradient is on {}, the tensor on {}; move one with to(Device)",
+                    to_string(gradient.device()), to_string(device())));
   }
   clear_grad();
   if (gradient.defined()) {

@@ -176,3 +176,48 @@ TEST_CASE("schedules", "[nn]") {
   const nn::Schedule plain;
   CHECK(plain.at(0) == plain.lr);
 }
+
+TEST_CASE("16-bit parameters are rounded from a float32 copy that steps too small for them add up in",
+          "[nn]") {
+  Tensor parameter = ones({8}, {.dtype = DType::bfloat16}).set_requires_grad(true);
+  nn::Sgd sgd({{{parameter}, 0.0}});
+  for (int i = 0; i < 64; ++i) {
+    parameter.set_grad(ones({8}, {.dtype = DType::bfloat16}));
+    sgd.step(1e-3);  // a bfloat16 near 1 cannot hold 1 - 1e-3
+  }
+  for (const float value : parameter.to_vector<float>()) CHECK(value == Approx(1 - 0.064).epsilon(4e-3));
+  CHECK(sgd.state().size() == 1);
+  Tensor other = ones({8}, {.dtype = DType::float16}).set_requires_grad(true);
+  nn::AdamW adamw({{{other}, 0.0}});
+  for (int i = 0; i < 64; ++i) {
+    other.set_grad(ones({8}, {.dtype = DType::float16}));
+    adamw.step(1e-4);
+  }
+  for (const float value : other.to_vector<float>()) CHECK(value == Approx(1 - 0.0064).epsilon(1e-3));
+  CHECK(adamw.state().size() == 3);
+}
+
+TEST_CASE("rates that are set ahead give the bits of a plain step", "[nn]") {
+  const auto train = [](bool ahead) {
+    manual_seed(4);
+    Tensor first = randn({5}).set_requires_grad(true), second = randn({7}).set_requires_grad(true);
+    nn::AdamW optimiser({{{first, second}, 0.1}});
+    for (int i = 0; i < 4; ++i) {
+      first.set_grad(full({5}, 0.5 + i));
+      if (i > 0) second.set_grad(full({7}, 0.25 * i));  // joins late
+      const nn::GlobalNorm norm = nn::global_norm(std::vector<Tensor>{first, second}, 1.0);
+      if (ahead) {
+        optimiser.set_rates(0.01 / (i + 1));
+        optimiser.step_with_rates(norm.scale);
+      } else {
+        optimiser.step(0.01 / (i + 1), norm.scale);
+      }
+    }
+    return nn::digest(std::vector<Tensor>{first, second});
+  };
+  CHECK(train(true) == train(false));
+  Tensor parameter = ones({2}).set_requires_grad(true);
+  nn::AdamW optimiser({{{parameter}, 0.0}});
+  parameter.set_grad(ones({2}));
+  CHECK_THROWS_AS(optimiser.step_with_rates({}), TapeError);
+}

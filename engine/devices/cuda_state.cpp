@@ -218,7 +218,6 @@ bool has_cuda_state(int device) noexcept {
 
 void forget_cuda_state(int device) {
   States& all = states();
-  if (has_cuda_state(device)) cuda_state(device).synchronise();
   set_default_pool(nullptr, Device::cuda(device));
   const std::lock_guard guard(all.mutex);
   all.made[static_cast<std::size_t>(device)].store(nullptr, std::memory_order_release);

@@ -81,8 +81,8 @@ CudaState& cuda_state(int device);
 /// True when the device has a state.
 bool has_cuda_state(int device) noexcept;
 
-/// Gives everything back to the device; its tensors must be gone, and its pool goes too. For tests that count
-/// what is left.
+/// Waits for the device and gives everything back to it; its tensors must be gone, and its pool goes too.
+/// What its kernels reported is forgotten. For tests that count what is left.
 void forget_cuda_state(int device);
 
 }  // namespace reprise::detail

@@ -19,7 +19,7 @@ class CudaSource final : public Source {
         compute_(detail::cuda_state(device).compute()),
         capacity_(cuda::memory_info(device).total_bytes) {}
 
-  ~CudaSource() override { release_all(); }
+  ~CudaSource() override { release_all(true); }
 
   void* allocate(std::size_t bytes) override {
     if (bytes > capacity_) return nullptr;
@@ -38,9 +38,9 @@ class CudaSource final : public Source {
 
  private:
   /// What runs on the device may still use memory that the host has let go. Where that cannot be waited for
-  /// now, as while work is captured, the memory stays here until the next call.
-  void release_all() noexcept {
-    if (released_.empty() || !succeeds([&] { cuda::synchronise(compute_); })) return;
+  /// now, as while work is captured, the memory stays here until the next call, or the `last` one.
+  void release_all(bool last = false) noexcept {
+    if (released_.empty() || !(succeeds([&] { cuda::synchronise(compute_); }) || last)) return;
     // The device has it back whatever it reports: that is about earlier work, and its user was told.
     for (void* const data : released_) succeeds([&] { cuda::release(device_, data); });
     released_.clear();

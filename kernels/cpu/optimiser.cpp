@@ -42,16 +42,18 @@ void for_each_chunk(std::span<const Tensor> tensors, F&& f) {
 }
 
 /// Calls f(parameter, gradient) with a chunk of both in Compute<T>, and stores the parameter that f leaves.
+/// Where there is a master copy, f changes that, and the parameter becomes what it rounds to.
 template <class T, class F>
-void with_compute(T* parameter, const T* gradient, std::int64_t count, F&& f) {
+void with_compute(T* parameter, Compute<T>* master, const T* gradient, std::int64_t count, F&& f) {
   if constexpr (std::is_same_v<T, Compute<T>>) {
     f(parameter, gradient);
   } else {
     alignas(64) Compute<T> p[kChunk], g[kChunk] = {};  // g++ 12 does not see that g is written below
-    load_row<T>(parameter, p, count);
+    if (master == nullptr) load_row<T>(parameter, p, count);
     load_row<T>(gradient, g, count);
-    f(p, g);
-    store_row(p, parameter, count);
+    Compute<T>* const changed = master == nullptr ? p : master;
+    f(changed, g);
+    store_row(changed, parameter, count);
   }
 }
 
@@ -124,8 +126,8 @@ void adamw_step(const Queue&, const AdamWParams& params, std::span<const AdamWTe
     dispatch_floating(tensor.parameter.dtype, [&]<class T>() {
       using C = Compute<T>;
       const auto decay = static_cast<C>(1.0 - rates.lr * tensor.weight_decay);
-      with_compute(tensor.parameter.as<T>() + first, tensor.gradient.as<T>() + first, count,
-                   [&](C* p, const C* g) {
+      with_compute(tensor.parameter.as<T>() + first, tensor.master ? tensor.master.as<C>() + first : nullptr,
+                   tensor.gradient.as<T>() + first, count, [&](C* p, const C* g) {
                      C* const mean = tensor.mean.as<C>() + first;
                      C* const variance = tensor.variance.as<C>() + first;
                      if constexpr (std::is_same_v<C, double>)
@@ -144,8 +146,8 @@ void sgd_step(const Queue&, const SgdParams& params, std::span<const SgdTensor> 
     dispatch_floating(tensor.parameter.dtype, [&]<class T>() {
       using C = Compute<T>;
       const auto decay = static_cast<C>(tensor.weight_decay);
-      with_compute(tensor.parameter.as<T>() + first, tensor.gradient.as<T>() + first, count,
-                   [&](C* p, const C* g) {
+      with_compute(tensor.parameter.as<T>() + first, tensor.master ? tensor.master.as<C>() + first : nullptr,
+                   tensor.gradient.as<T>() + first, count, [&](C* p, const C* g) {
                      sgd_values(params, static_cast<C>(scale), static_cast<C>(lr), decay, p, g,
                                 tensor.momentum ? tensor.momentum.as<C>() + first : nullptr, count);
                    });

@@ -114,8 +114,7 @@ static __global__ void __launch_bounds__(kSortThreads, 1)
       place[warp][digit] = rank[round] + 1;  // the last of its peers
     __syncwarp();
   }
-  __syncthreads();
-  int all = 0;
+  int all = 0;  // the scan's barriers stand between the counts above and their readers below
   int next = exclusive_scan(totals[thread], all) + counts[thread * tiles + static_cast<int>(blockIdx.x)];
   for (int i = 0; i < kSortWarps; ++i) {
     const int items_of_warp = place[i][thread];

@@ -16,7 +16,8 @@ namespace {
 constexpr int kBlock = 256, kTableSize = 128;
 constexpr std::int64_t kChunk = 8192;  // elements of a block; a multiple of every pack
 
-/// A tensor's memory; `state` is what the optimiser keeps of it, null where it keeps nothing.
+/// A tensor's memory; `state` is what the optimiser keeps of it, null where it keeps nothing; the last one is
+/// the master copy that is updated in the parameter's place.
 template <class T, int states>
 struct Entry {
   T* parameter;
@@ -68,7 +69,9 @@ __device__ __forceinline__ void update(const Rule& rule, T* parameter, const T* 
     C values[states];
 #pragma unroll
     for (int k = 0; k < states; ++k) values[k] = state[k] != nullptr ? kept[k].element[i] : C(0);
-    p.element[i] = from_compute<T>(rule(to_compute(p.element[i]), to_compute(g.element[i]), values));
+    const C before = state[states - 1] != nullptr ? values[states - 1] : to_compute(p.element[i]);
+    values[states - 1] = rule(before, to_compute(g.element[i]), values);
+    p.element[i] = from_compute<T>(values[states - 1]);
 #pragma unroll
     for (int k = 0; k < states; ++k) kept[k].element[i] = values[k];
   }
@@ -116,7 +119,7 @@ template <class C>
 struct AdamWRule {
   C gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, eps, step_size, root_correction, decay;
 
-  __device__ __forceinline__ C operator()(C p, C g, C (&state)[2]) const {
+  __device__ __forceinline__ C operator()(C p, C g, C (&state)[3]) const {
     const C gradient = g * gradient_scale;
     const C m = beta1 * state[0] + one_minus_beta1 * gradient;
     const C v = beta2 * state[1] + one_minus_beta2 * (gradient * gradient);
@@ -155,7 +158,7 @@ struct SgdRule {
   C gradient_scale, lr, decay, momentum, weight_of_gradient, weight_of_buffer;
   bool first_step, buffered;
 
-  __device__ __forceinline__ C operator()(C p, C g, C (&state)[1]) const {
+  __device__ __forceinline__ C operator()(C p, C g, C (&state)[2]) const {
     const C gradient = g * gradient_scale + decay * p;
     if (!buffered) return p - lr * gradient;
     // On the first step nothing that the buffer holds may enter, not even a NaN.
@@ -185,11 +188,11 @@ struct SgdStep {
 };
 
 template <class T>
-Entry<T, 2> entry_of(const AdamWTensor& tensor) {
+Entry<T, 3> entry_of(const AdamWTensor& tensor) {
   using C = ComputeOf<T>;
   return {tensor.parameter.as<T>(),
           tensor.gradient.as<T>(),
-          {tensor.mean.as<C>(), tensor.variance.as<C>()},
+          {tensor.mean.as<C>(), tensor.variance.as<C>(), tensor.master.as<C>()},
           tensor.parameter.numel(),
           tensor.weight_decay,
           0,
@@ -197,10 +200,10 @@ Entry<T, 2> entry_of(const AdamWTensor& tensor) {
 }
 
 template <class T>
-Entry<T, 1> entry_of(const SgdTensor& tensor) {
+Entry<T, 2> entry_of(const SgdTensor& tensor) {
   return {tensor.parameter.as<T>(),
           tensor.gradient.as<T>(),
-          {tensor.momentum.as<ComputeOf<T>>()},
+          {tensor.momentum.as<ComputeOf<T>>(), tensor.master.as<ComputeOf<T>>()},
           tensor.parameter.numel(),
           tensor.weight_decay,
           0,
@@ -244,14 +247,14 @@ void adamw_step(const Queue& queue, const AdamWParams& params, std::span<const A
                        AdamWRates::of(params),
                        params.rates.as<double>(),
                        params.gradient_scale.as<double>()};
-  launch_step<2>("adamw_step", queue, tensors, step);
+  launch_step<3>("adamw_step", queue, tensors, step);
 }
 
 void sgd_step(const Queue& queue, const SgdParams& params, std::span<const SgdTensor> tensors) {
   const SgdStep step{
       params.lr,       params.momentum,  params.rates.as<double>(), params.gradient_scale.as<double>(),
       params.nesterov, params.first_step};
-  launch_step<1>("sgd_step", queue, tensors, step);
+  launch_step<2>("sgd_step", queue, tensors, step);
 }
 
 }  // namespace reprise::kernels::cuda

@@ -66,6 +66,8 @@ void check(const GptConfig& config) {
   if (config.width % config.heads != 0) {
     throw ValueError(fmt::format("[gpt] width {} does not divide into {} heads", config.width, config.heads));
   }
+  if (config.loss_chunk < 0)
+    throw ValueError(fmt::format("[gpt] loss_chunk {}; give rows, or 0 for all at once", config.loss_chunk));
   if (!(config.dropout >= 0 && config.dropout < 1)) {
     throw ValueError(fmt::format("[gpt] dropout {}; give a probability in [0, 1)", config.dropout));
   }
@@ -131,7 +133,7 @@ Gpt::Gpt(const GptConfig& sizes) : config(sizes) {
   name_tensors(*this);
 }
 
-Tensor Gpt::operator()(const Tensor& ids) {
+Tensor Gpt::hidden(const Tensor& ids) {
   if (ids.rank() != 2 || ids.size(1) > config.context) {
     throw ShapeError(fmt::format("[gpt] ids must be (B, T) with T up to the context {}, not {}",
                                  config.context, to_string(ids.shape())));
@@ -146,10 +148,15 @@ Tensor Gpt::operator()(const Tensor& ids) {
     checkpoint::sequence(segments, config.layers,
                          [&](std::int64_t i) { x = h[static_cast<std::size_t>(i)](std::move(x)); });
   }
-  return linear(ln_f(x), wte.weight);
+  return ln_f(std::move(x));
 }
 
-Tensor Gpt::loss(const Tensor& ids, const Tensor& targets) { return cross_entropy((*this)(ids), targets); }
+Tensor Gpt::operator()(const Tensor& ids) { return linear(hidden(ids), wte.weight); }
+
+Tensor Gpt::loss(const Tensor& ids, const Tensor& targets) {
+  if (config.loss_chunk > 0) return linear_cross_entropy(hidden(ids), wte.weight, targets, config.loss_chunk);
+  return cross_entropy((*this)(ids), targets);
+}
 
 void Gpt::visit(Visitor& v) {
   v.child("transformer.wte", wte);

@@ -16,6 +16,18 @@ std::vector<Tensor> tensors_of(const std::vector<NamedTensor>& named) {
   return tensors;
 }
 
+Tensor converted(const Tensor& parameter, DType dtype) {
+  if (!is_floating(dtype))
+    throw TypeError(fmt::format("[convert] parameters cannot be {}; give a floating type", name_of(dtype)));
+  const NoGrad no_grad;
+  Tensor result = empty(parameter.shape(), {.dtype = dtype,
+                                            .device = parameter.device(),
+                                            .category = Category::parameters,
+                                            .channels_last = parameter.spec().channels_last});
+  result.copy_(parameter).set_requires_grad(parameter.requires_grad());
+  return result.set_name(parameter.name());
+}
+
 std::int64_t count_elements(const std::vector<Tensor>& tensors) {
   std::int64_t total = 0;
   for (const Tensor& tensor : tensors) total += tensor.numel();

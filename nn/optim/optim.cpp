@@ -25,6 +25,17 @@ Tensor state_like(const Tensor& parameter) {
                                    .channels_last = parameter.spec().channels_last});
 }
 
+/// A float32 copy of a 16-bit parameter, in its memory order; nothing for others.
+Tensor master_of(const Tensor& parameter) {
+  if (size_of(parameter.dtype()) != 2) return {};
+  const NoGrad no_grad;
+  return state_like(parameter).copy_(parameter);
+}
+
+kernels::View view_or_null(const Tensor& tensor) {
+  return tensor.defined() ? view_of(*tensor.value()) : kernels::View();
+}
+
 /// Runs `add(parameter, decay)` for every parameter of the groups, each once.
 template <class F>
 void for_each_parameter(const std::vector<ParameterGroup>& groups, F&& add) {
@@ -57,10 +68,6 @@ Tensor scale_tensor(double scale, Device device) {
   return scale == 1 ? Tensor() : scalar(scale, {.dtype = DType::float64, .device = device});
 }
 
-kernels::ConstView view_or_null(const Tensor& tensor) {
-  return tensor.defined() ? kernels::ConstView(view_of(*tensor.value())) : kernels::ConstView();
-}
-
 /// `rates`, on the device, in the memory of `kept` where that has their size: a captured graph reads it
 /// there.
 void put_rates(const std::vector<double>& rates, Device device, Tensor& kept) {
@@ -84,7 +91,8 @@ std::vector<ParameterGroup> decay_matrices(const std::vector<Tensor>& parameters
 
 AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options) : options_(options) {
   for_each_parameter(groups, [&](const Tensor& parameter, double decay) {
-    entries_.push_back({parameter, state_like(parameter), state_like(parameter), decay, 0});
+    entries_.push_back(
+        {parameter, state_like(parameter), state_like(parameter), master_of(parameter), decay, 0});
   });
   require_one_device(entries_);
 }
@@ -109,7 +117,7 @@ std::vector<AdamW::Launch> AdamW::launches(std::int64_t ahead) {
     }
     all.back().tensors.push_back({view_of(*entry.parameter.value()), view_of(*gradient.value()),
                                   view_of(*entry.mean.value()), view_of(*entry.variance.value()),
-                                  entry.weight_decay});
+                                  entry.weight_decay, view_or_null(entry.master)});
     all.back().entries.push_back(&entry);
   }
   return all;
@@ -176,13 +184,17 @@ void AdamW::zero_grad() {
 
 std::vector<Tensor> AdamW::state() const {
   std::vector<Tensor> all;
-  for (const Entry& entry : entries_) all.insert(all.end(), {entry.mean, entry.variance});
+  for (const Entry& entry : entries_) {
+    all.insert(all.end(), {entry.mean, entry.variance});
+    if (entry.master.defined()) all.push_back(entry.master);
+  }
   return all;
 }
 
 Sgd::Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options) : options_(options) {
   for_each_parameter(groups, [&](const Tensor& parameter, double decay) {
-    entries_.push_back({parameter, options_.momentum != 0 ? state_like(parameter) : Tensor(), decay, true});
+    entries_.push_back({parameter, options_.momentum != 0 ? state_like(parameter) : Tensor(),
+                        master_of(parameter), decay, true});
   });
   require_one_device(entries_);
 }
@@ -197,8 +209,7 @@ void Sgd::run(double lr, const Tensor& gradient_scale, const Tensor& rates) {
     if (!gradient.defined()) continue;
     (entry.first ? first : later)
         .push_back({view_of(*entry.parameter.value()), view_of(*gradient.value()),
-                    entry.momentum.defined() ? view_of(*entry.momentum.value()) : kernels::View(),
-                    entry.weight_decay});
+                    view_or_null(entry.momentum), entry.weight_decay, view_or_null(entry.master)});
     updated.push_back(&entry);
   }
   for (Entry* entry : updated) {
@@ -238,6 +249,7 @@ std::vector<Tensor> Sgd::state() const {
   std::vector<Tensor> all;
   for (const Entry& entry : entries_) {
     if (entry.momentum.defined()) all.push_back(entry.momentum);
+    if (entry.master.defined()) all.push_back(entry.master);
   }
   return all;
 }

@@ -60,8 +60,14 @@ void put(Tensor& tensor, const std::vector<T>& elements, const Shape& shape, boo
 
 Outcome train_gpt(const TrainingOptions& options) {
   manual_seed(1);
-  nn::Gpt model(
-      {.vocabulary = 37, .context = 12, .layers = 4, .heads = 2, .width = 32, .dropout = options.dropout});
+  nn::Gpt model({.vocabulary = 37,
+                 .context = 12,
+                 .layers = 4,
+                 .heads = 2,
+                 .width = 32,
+                 .dropout = options.dropout,
+                 .loss_chunk = options.loss_chunk});
+  if (options.dtype != DType::float32) nn::convert(model, options.dtype);
   model.segments = checkpoint::parse_setting(options.segments);
   const std::vector<Tensor> parameters = nn::parameters(model);
   nn::AdamW optimiser(nn::decay_matrices(parameters, 0.1));
@@ -83,6 +89,7 @@ Outcome train_gpt(const TrainingOptions& options) {
 Outcome train_resnet(const TrainingOptions& options) {
   manual_seed(2);
   nn::Resnet model({.stages = {2, 2}, .width = 8, .classes = 5, .channels = 3});
+  if (options.dtype != DType::float32) nn::convert(model, options.dtype);
   model.segments = checkpoint::parse_setting(options.segments);
   const std::vector<Tensor> parameters = nn::parameters(model);
   nn::Sgd optimiser(nn::decay_matrices(parameters, 5e-4), {.momentum = 0.9, .nesterov = true});
@@ -95,8 +102,9 @@ Outcome train_resnet(const TrainingOptions& options) {
     put<float>(images, pixels, {kBatch, 3, kSize, kSize}, true);
     put<std::int32_t>(labels, {step % 5, (step + 1) % 5, (step + 3) % 5, 4}, {kBatch});
   };
-  std::vector<double> losses =
-      run_steps(options, parameters, optimiser, load, [&] { return cross_entropy(model(images), labels); });
+  std::vector<double> losses = run_steps(options, parameters, optimiser, load, [&] {
+    return cross_entropy(model(images.to(options.dtype)), labels);
+  });
   return outcome(std::move(losses), parameters, nn::tensors_of(nn::named_buffers(model)));
 }
 

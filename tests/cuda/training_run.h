@@ -21,6 +21,8 @@ struct TrainingOptions {
   int steps = 3;
   double dropout = 0.1;
   bool graph = false;
+  DType dtype = DType::float32;
+  std::int64_t loss_chunk = 0;
 };
 
 /// Trains on this thread's default device, with the generator started anew.

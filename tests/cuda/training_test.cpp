@@ -1,6 +1,8 @@
 // Whole training steps on CUDA: with and without segments, as a graph, and how often the host waits.
 #include <catch2/catch.hpp>
 
+#include <cmath>
+
 #include "training_run.h"
 
 namespace reprise::test {
@@ -27,6 +29,28 @@ TEST_CASE("training on CUDA gives the same bits with and without segments", "[cu
       CHECK(model.train({.segments = setting}) == plain);
     }
   }
+}
+
+TEST_CASE("16-bit training on CUDA gives the same bits with and without segments", "[cuda][training]") {
+  const OnDevice cuda(Device::cuda());
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    for (const Model& model : kModels) {
+      INFO(model.name << " " << name_of(dtype));
+      const Outcome plain = model.train({.dtype = dtype});
+      for (const double loss : plain.losses) CHECK(std::isfinite(loss));
+      for (const char* setting : {"blocks", "cheap"})
+        CHECK(model.train({.segments = setting, .dtype = dtype}) == plain);
+    }
+  }
+}
+
+TEST_CASE("a loss in chunks of logits trains alike, in any setting", "[cuda][training]") {
+  const Outcome whole = train_gpt({});
+  const OnDevice cuda(Device::cuda());
+  const Outcome chunked = train_gpt({.loss_chunk = 5});
+  for (std::size_t i = 0; i < whole.losses.size(); ++i)
+    CHECK(chunked.losses[i] == Approx(whole.losses[i]).epsilon(1e-4));
+  CHECK(train_gpt({.segments = "blocks", .loss_chunk = 5}) == chunked);
 }
 
 TEST_CASE("training on CUDA follows the CPU", "[cuda][training]") {

@@ -25,6 +25,9 @@ struct BackwardOptions {
   bool retain_tape = false;  // keep what is saved, for another backward
 };
 
+/// Reads "float32", "bfloat16", ... as PyTorch spells them; throws ValueError for anything else.
+DType parse_dtype(std::string_view text);
+
 class Tensor {
  public:
   Tensor() = default;

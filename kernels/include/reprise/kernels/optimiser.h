@@ -36,6 +36,7 @@ struct AdamWTensor {
   ConstView gradient;
   View mean, variance;
   double weight_decay = 0.0;  // decoupled (Loshchilov and Hutter 2019): p -= lr * weight_decay * p first
+  View master{};              // float32 copy of a 16-bit parameter, which is what is updated; null for none
 };
 
 REPRISE_KERNEL(void, adamw_step, const Queue&, const AdamWParams&, std::span<const AdamWTensor> tensors);
@@ -53,6 +54,7 @@ struct SgdTensor {
   ConstView gradient;
   View momentum;              // null without momentum
   double weight_decay = 0.0;  // added to the gradient
+  View master{};              // as AdamWTensor's
 };
 
 REPRISE_KERNEL(void, sgd_step, const Queue&, const SgdParams&, std::span<const SgdTensor> tensors);

@@ -15,7 +15,8 @@ struct GptConfig {
   std::int64_t layers = 12;
   std::int64_t heads = 12;
   std::int64_t width = 768;
-  double dropout = 0.0;  // of the embedding, the attention probabilities and both residual branches
+  double dropout = 0.0;         // of the embedding, the attention probabilities and both residual branches
+  std::int64_t loss_chunk = 0;  // rows of logits that the loss makes at a time; 0: all
   bool operator==(const GptConfig&) const = default;
 };
 
@@ -76,6 +77,8 @@ struct Gpt {
 
   Gpt() = default;
   explicit Gpt(const GptConfig& config);
+  /// What the head reads, (B, T, C), of ids (B, T); throws ShapeError when T is longer than the context.
+  Tensor hidden(const Tensor& ids);
   /// Logits (B, T, V) of ids (B, T); throws ShapeError when T is longer than the context.
   Tensor operator()(const Tensor& ids);
   /// Mean cross entropy in nats of predicting targets (B, T).

@@ -74,6 +74,30 @@ std::vector<NamedTensor> named_parameters(Module& module) {
   return found;
 }
 
+/// A leaf of the parameter's values, rounded to `dtype`, under its name.
+Tensor converted(const Tensor& parameter, DType dtype);
+
+/// Converts every parameter to `dtype`; one that is shared stays shared. Buffers (running statistics) stay as
+/// they are. Before an optimiser is made: it holds on to the parameters.
+template <class Module>
+void convert(Module& module, DType dtype) {
+  std::vector<std::pair<Tensor, Tensor>> done;
+  Visitor visitor({.parameter =
+                       [&](const std::string&, Tensor& tensor) {
+                         for (const auto& [before, after] : done) {
+                           if (before.value() == tensor.value()) {
+                             tensor = after;
+                             return;
+                           }
+                         }
+                         done.emplace_back(tensor, converted(tensor, dtype));
+                         tensor = done.back().second;
+                       },
+                   .buffer = {},
+                   .mode = {}});
+  module.visit(visitor);
+}
+
 /// All buffers under their names.
 template <class Module>
 std::vector<NamedTensor> named_buffers(Module& module) {

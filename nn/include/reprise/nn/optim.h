@@ -23,7 +23,7 @@ struct AdamWOptions {
 };
 
 /// AdamW (Loshchilov and Hutter 2019): one pass over all parameters. Parameters without a gradient are left
-/// alone.
+/// alone. Of 16-bit parameters a float32 copy is kept and updated, which the parameters are rounded from.
 class AdamW {
  public:
   /// Throws TapeError for a parameter that is not a leaf, TypeError when they are on different devices.
@@ -45,7 +45,7 @@ class AdamW {
 
  private:
   struct Entry {
-    Tensor parameter, mean, variance;
+    Tensor parameter, mean, variance, master;
     double weight_decay;
     std::int64_t steps;
   };
@@ -76,7 +76,7 @@ class Sgd {
 
  private:
   struct Entry {
-    Tensor parameter, momentum;
+    Tensor parameter, momentum, master;
     double weight_decay;
     bool first;
   };

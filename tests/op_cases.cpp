@@ -171,8 +171,12 @@ Tensor make_tensor(const Input& input, const Array& values, DType dtype) {
   const NoGrad no_grad;
   const Tensor memory = make_memory(input, {.dtype = dtype_for(input.kind, dtype)});
   const Tensor source = from_host<double>(values.values, input.shape, {.dtype = DType::float64});
-  kernels::copy(queue_of(memory.device()), view_of(*source.value()),
-                {view_of(*memory.value()), kernels::Write::overwrite});
+  kernels::ConstView from = view_of(*source.value());
+  kernels::View to = view_of(*memory.value());
+  for (int axis = 0; axis < to.rank; ++axis) {
+    if (to.strides[axis] == 0 && to.sizes[axis] > 1) from.sizes[axis] = to.sizes[axis] = 1;  // written once
+  }
+  kernels::copy(queue_of(memory.device()), from, {to, kernels::Write::overwrite});
   return memory.detach();
 }
 

@@ -202,7 +202,10 @@ void CudaState::wait_and_check() {
 CudaState& cuda_state(int device) {
   States& all = states();
   const auto place = static_cast<std::size_t>(device);
-  if (CudaState* const made = all.made.at(place).load(std::memory_order_acquire)) return *made;
+  if (CudaState* const made = all.made.at(place).load(std::memory_order_acquire)) {
+    cuda::use_device(device);
+    return *made;
+  }
   require_device(Device::cuda(device));
   const std::lock_guard guard(all.mutex);
   if (all.of_device[place] == nullptr) {

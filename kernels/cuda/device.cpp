@@ -130,6 +130,8 @@ std::string unavailable_reason() {
   return {};
 }
 
+void use_device(int device) { select(device, "use_device"); }
+
 DeviceInfo device_info(int device) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device), "device_info");

@@ -49,6 +49,9 @@ int device_count();
 /// well.
 std::string unavailable_reason();
 
+/// Makes the device the one that this thread's kernels and library calls go to; streams belong to a device.
+REPRISE_CUDA_SERVICE(void, use_device, int device);
+
 REPRISE_CUDA_SERVICE(DeviceInfo, device_info, int device);
 REPRISE_CUDA_SERVICE(MemoryInfo, memory_info, int device);
 

@@ -1,0 +1,145 @@
+// Kernels that arithmetic bounds: attention, matrix products, convolutions.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "kernel_cases.h"
+#include "reprise/kernels/attention.h"
+#include "reprise/kernels/conv.h"
+#include "reprise/kernels/matmul.h"
+
+namespace reprise::bench {
+namespace {
+
+using kernels::ConstView;
+using kernels::Queue;
+
+constexpr DeviceKind kCuda = DeviceKind::cuda;
+
+double product(std::initializer_list<std::int64_t> sizes) {
+  double all = 1;
+  for (const std::int64_t size : sizes) all *= static_cast<double>(size);
+  return all;
+}
+
+void measure_one_attention(Suite& suite, const nlohmann::json& shape) {
+  const auto of = [&](const char* key) { return shape.at(key).get<std::int64_t>(); };
+  const std::int64_t batch = of("batch"), heads = of("heads"), length = of("length"), size = of("size");
+  const bool causal = shape.at("causal").get<bool>();
+  const DType dtype = parse_dtype(shape.at("dtype").get<std::string>());
+  const kernels::AttentionParams params{
+      .scale = 1 / std::sqrt(static_cast<double>(size)), .causal = causal, .dropout = 0};
+  const Shape sizes{batch, heads, length, size};
+  const auto random = [&] { return randn(sizes, {.dtype = dtype}); };
+  const auto fresh = [&] { return empty(sizes, {.dtype = dtype}); };
+  const Tensor q = random(), k = random(), v = random(), dout = random(), out = fresh();
+  const Tensor dq = fresh(), dk = fresh(), dv = fresh(), lse = empty({batch, heads, length});
+  const Scratch forward(kernels::attention_workspace_bytes(kCuda, params, view(q), false));
+  const Scratch backward(kernels::attention_workspace_bytes(kCuda, params, view(q), true));
+  // Two products forward and five backward, half of each behind the causal mask.
+  const double flops = (causal ? 1.0 : 2.0) * product({batch, heads, length, length, size});
+  const std::string name = fmt::format("({}, {}, {}, {})", batch, heads, length, size);
+  suite.measure("attention", "forward", dtype, name, {.flops = 2 * flops}, [&](const Queue& queue) {
+    kernels::attention_forward(queue, params, {}, view(q), view(k), view(v), view(out), view(lse),
+                               forward.get());
+  });
+  suite.measure("attention", "backward", dtype, name, {.flops = 5 * flops}, [&](const Queue& queue) {
+    kernels::attention_backward(queue, params, {}, view(q), view(k), view(v), view(out), view(lse),
+                                view(dout), into(dq), into(dk), into(dv), backward.get());
+  });
+}
+
+struct Product {
+  std::int64_t m, k, n;
+  double flops() const { return 2 * product({m, k, n}); }
+  std::string shape() const { return fmt::format("{} x {} x {}", m, k, n); }
+};
+
+void measure_matmul(Suite& suite, DType dtype, const Product& p) {
+  const Tensor a = randn({p.m, p.k}, {.dtype = dtype}), b = randn({p.k, p.n}, {.dtype = dtype});
+  const Tensor c = empty({p.m, p.n}, {.dtype = dtype});
+  const Scratch scratch(kernels::matmul_workspace_bytes(kCuda, view(a), view(b), view(c)));
+  suite.measure("matmul", "matmul", dtype, p.shape(), {.flops = p.flops()}, [&](const Queue& queue) {
+    kernels::matmul(queue, 1.0, view(a), view(b), into(c), scratch.get());
+  });
+}
+
+void measure_linear(Suite& suite, DType dtype, const Product& p) {
+  const Tensor x = randn({p.m, p.k}, {.dtype = dtype}), w = randn({p.k, p.n}, {.dtype = dtype});
+  const Tensor bias = randn({p.n}, {.dtype = dtype});
+  const Tensor pre = empty({p.m, p.n}, {.dtype = dtype}), y = empty({p.m, p.n}, {.dtype = dtype});
+  const Scratch scratch(kernels::linear_workspace_bytes(kCuda, view(x), view(w), view(y)));
+  suite.measure("linear", "linear, gelu", dtype, p.shape(), {.flops = p.flops()}, [&](const Queue& queue) {
+    kernels::linear_forward(queue, kernels::Activation::gelu_tanh, view(x), view(w), view(bias), view(pre),
+                            view(y), scratch.get());
+  });
+}
+
+struct Convolution {
+  std::int64_t images, in, out, side, kernel;
+};
+
+void measure_convolution(Suite& suite, DType dtype, const Convolution& c) {
+  using kernels::ConvPass;
+  const kernels::Conv2dParams params{.padding = {c.kernel / 2, c.kernel / 2}};
+  const Shape in{c.images, c.in, c.side, c.side}, out{c.images, c.out, c.side, c.side};
+  const Shape filter{c.out, c.in, c.kernel, c.kernel};
+  const TensorOptions image{.dtype = dtype, .channels_last = true};
+  const Tensor x = randn(in, image), y = randn(out, image), dx = empty(in, image);
+  const Tensor w = randn(filter, {.dtype = dtype}), dw = empty(filter, {.dtype = dtype});
+  const Cost cost{.flops = 2 * product({c.images, c.side, c.side, c.in, c.out, c.kernel, c.kernel})};
+  const std::string shape =
+      fmt::format("({}, {}, {}, {}) {}x{}", c.images, c.in, c.side, c.side, c.kernel, c.kernel);
+  const auto scratch_of = [&](ConvPass pass) {
+    return Scratch(kernels::conv2d_workspace_bytes(kCuda, pass, params, view(x), view(w), view(y),
+                                                   kernels::Write::overwrite));
+  };
+  const Scratch forward = scratch_of(ConvPass::forward), data = scratch_of(ConvPass::backward_data),
+                weight = scratch_of(ConvPass::backward_weight);
+  suite.measure("convolution", "forward", dtype, shape, cost, [&](const Queue& queue) {
+    kernels::conv2d_forward(queue, params, view(x), view(w), ConstView(), view(y), forward.get());
+  });
+  suite.measure("convolution", "backward data", dtype, shape, cost, [&](const Queue& queue) {
+    kernels::conv2d_backward_data(queue, params, view(y), view(w), into(dx), data.get());
+  });
+  suite.measure("convolution", "backward weight", dtype, shape, cost, [&](const Queue& queue) {
+    kernels::conv2d_backward_weight(queue, params, view(x), view(y), into(dw), weight.get());
+  });
+}
+
+}  // namespace
+
+void measure_attention(Suite& suite) {
+  for (const nlohmann::json& shape : suite.workloads.at("attention")) measure_one_attention(suite, shape);
+}
+
+void measure_products(Suite& suite) {
+  if (suite.scale.smoke) {
+    for (const DType dtype : kMeasured) {
+      measure_matmul(suite, dtype, {24, 16, 40});
+      measure_linear(suite, dtype, {24, 16, 40});
+    }
+    return;
+  }
+  constexpr std::int64_t kTokens = 16384, kWidth = 768;
+  measure_matmul(suite, DType::bfloat16, {8192, 8192, 8192});
+  measure_matmul(suite, DType::float32, {4096, 4096, 4096});
+  for (const std::int64_t vocabulary : {50257, 50304})
+    measure_matmul(suite, DType::bfloat16, {kTokens, kWidth, vocabulary});
+  measure_matmul(suite, DType::bfloat16, {kTokens, 4 * kWidth, kWidth});
+  for (const DType dtype : kMeasured) measure_linear(suite, dtype, {kTokens, kWidth, 4 * kWidth});
+}
+
+void measure_convolutions(Suite& suite) {
+  for (const DType dtype : kMeasured) {
+    if (suite.scale.smoke) {
+      measure_convolution(suite, dtype, {2, 8, 8, 6, 3});
+      continue;
+    }
+    measure_convolution(suite, dtype, {128, 64, 64, 56, 3});
+    measure_convolution(suite, dtype, {128, 256, 256, 14, 3});
+    measure_convolution(suite, dtype, {128, 256, 64, 56, 1});
+  }
+}
+
+}  // namespace reprise::bench

@@ -52,15 +52,9 @@ View element(View vector, std::int64_t i) {
   return one;
 }
 
-ConstView as_vector(ConstView view) {
-  const std::int64_t n = view.numel();
-  view.rank = 1;
-  view.sizes = {n};
-  view.strides = {1};
-  return view;
-}
-
-View as_vector(View view) {
+/// A contiguous view as one axis.
+template <class V>
+V as_vector(V view) {
   const std::int64_t n = view.numel();
   view.rank = 1;
   view.sizes = {n};

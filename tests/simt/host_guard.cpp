@@ -1,5 +1,5 @@
-// With SIMT_HOST_GUARD=1 device memory is shut to the host: a kernel of the CPU that is given it faults. It costs a
-// system call or two at every launch.
+// With SIMT_HOST_GUARD=1 device memory is shut to the host: a kernel of the CPU that is given it faults. It
+// costs a system call or two at every launch.
 #include <cstdlib>
 
 #include "simt/runtime/control.h"

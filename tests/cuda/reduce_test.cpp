@@ -66,7 +66,7 @@ void check_shapes(DType dtype, DType result, std::initializer_list<Reduce> funct
       for (const Reduce function : functions) {
         CAPTURE(static_cast<int>(function), name_of(dtype), shape.sizes, shape.strides, mask);
         Twin x(dtype, shape.sizes, shape.strides, shape.offset), y(result, reduced(shape.sizes, mask));
-        x.randomise(mask + 1);
+        x.randomise(mask + 1, 0.25);
         y.randomise(2);
         for (const Write write : kWrites) check_reduction(queues, function, x, y, write);
       }

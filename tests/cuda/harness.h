@@ -114,6 +114,25 @@ class Twin {
     succeed(cudaDeviceSynchronize());
   }
 
+  /// The CPU's values in float64, in the same layout: long sums in float32 are no reference for others.
+  Twin widened() const {
+    Sizes sizes, strides;
+    for (int axis = 0; axis < layout_.rank; ++axis) {
+      sizes.push_back(layout_.sizes[axis]);
+      strides.push_back(layout_.strides[axis]);
+    }
+    Twin wide(DType::float64, sizes, strides, offset_);
+    const std::vector<double> values = cpu_values();
+    wide.assign([&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; });
+    return wide;
+  }
+
+  /// Takes another twin's values on the CPU, rounded; the device keeps its own.
+  void take_cpu(const Twin& other) {
+    const std::vector<double> values = other.cpu_values();
+    for (std::int64_t i = 0; i < elements(); ++i) set(i, values[static_cast<std::size_t>(i)]);
+  }
+
   kernels::View cpu() { return view(host_.data()); }
   kernels::View cuda() { return view(device_); }
   kernels::Target cpu(kernels::Write write) { return {cpu(), write}; }
@@ -137,15 +156,17 @@ class Twin {
   }
   /// Both sides agree: |a - b| <= tolerance * max(1, |b|), or, by default, 1e-5 for float32 and wider, 1e-2
   /// for bfloat16, 2e-3 for float16; NaN agrees with NaN.
-  void check_close(double tolerance = 0) const {
+  void check_close(double tolerance = 0) const { check_close_to(*this, tolerance); }
+  /// The device's values agree with the CPU's of another twin.
+  void check_close_to(const Twin& reference, double tolerance = 0) const {
     if (tolerance == 0) tolerance = dtype_ == DType::bfloat16 ? 1e-2 : dtype_ == DType::float16 ? 2e-3 : 1e-5;
-    const std::vector<double> expected = cpu_values(), found = cuda_values();
+    const std::vector<double> expected = reference.cpu_values(), found = cuda_values();
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
       const bool same = found[i] == expected[i] || (std::isnan(found[i]) && std::isnan(expected[i])) ||
                         std::abs(found[i] - expected[i]) <= tolerance * std::max(1.0, std::abs(expected[i]));
       if (!same && ++wrong <= 3)
-        UNSCOPED_INFO("element " << i << ": cuda " << found[i] << ", cpu " << expected[i]);
+        UNSCOPED_INFO("element " << i << ": cuda " << found[i] << ", expected " << expected[i]);
     }
     CHECK(wrong == 0);
   }

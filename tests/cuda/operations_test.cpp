@@ -14,17 +14,7 @@ bool takes(const Cases& operation, DType dtype) { return (operation.dtypes & bit
 
 /// How far CUDA may be from the CPU, relative to 1 + the value's size.
 double allowed(DType dtype) {
-  switch (dtype) {
-    case DType::float32:
-    case DType::float64:
-      return 1e-5;
-    case DType::bfloat16:
-      return 1e-2;
-    case DType::float16:
-      return 2e-3;
-    default:
-      return 0;
-  }
+  return dtype == DType::float32 || dtype == DType::float64 ? 1e-5 : tolerance(dtype);
 }
 
 template <class Check>
@@ -68,8 +58,7 @@ TEST_CASE("every operation gives on CUDA what it gives on the CPU", "[cuda][ops]
       const RunResult cpu = run_on(Device::cpu(), c, values, options);
       const RunResult cuda = run_on(Device::cuda(), c, values, options);
       check_close("output", cuda.outputs, cpu.outputs, c.slack);
-      // A gradient of 16-bit values is rounded again at every node of the case.
-      check_close("gradient", cuda.gradients, cpu.gradients, c.slack * (size_of(dtype) == 2 ? 4 : 1));
+      check_close("gradient", cuda.gradients, cpu.gradients, c.slack);
     }
     for (const DType dtype : kOthers) {
       if (!takes(operation, dtype) || c.composed) continue;

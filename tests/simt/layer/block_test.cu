@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "simt/seam.h"
 #include "support.h"
@@ -150,15 +151,15 @@ TEST_CASE("launches that a device cannot take are refused", "[simt]") {
 
 TEST_CASE("barrier sites can be listed and skipped from the environment", "[simt]") {
   const char* name = "a correct kernel gives the same bits in every order";
-  char list[] = "/tmp/simt_sites_XXXXXX";
-  const int descriptor = mkstemp(list);
+  std::string list = (std::filesystem::temp_directory_path() / "simt_sites_XXXXXX").string();
+  const int descriptor = mkstemp(list.data());
   REQUIRE(descriptor >= 0);
   using Catch::Matchers::Contains;
   CHECK_THAT(output_of_test(std::string("SIMT_LIST_BARRIERS=") + list, name), Contains("All tests passed"));
   char text[512] = {};
   CHECK(read(descriptor, text, sizeof text - 1) > 0);
   close(descriptor);
-  std::remove(list);
+  std::remove(list.c_str());
   const std::string site = SIMT_TEST_LINE(kSumBarrierLine);
   CHECK_THAT(text, Contains(site + ":") && Contains(" __syncthreads\n"));
   // The order shows this one even where no race checker looks.

@@ -10,8 +10,8 @@ BUILD := tools/build.sh
 
 help:
 	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory; DATA=FILE names a text"
-	@echo "make test       unit tests, gradient checks and the installed package, in the release build"
-	@echo "make test-all   all that, the slow tests, the sanitizer builds, and the checks of form"
+	@echo "make test       unit tests, gradient checks, the CUDA backend on an emulator, the installed package"
+	@echo "make test-all   all that, the slow tests, the sanitizer and race builds, the build for GPUs, and the checks of form"
 	@echo "make build      the release build, in build/release"
 	@echo "make bench      the micro-benchmarks"
 	@echo "make bundle     headers for a build on a machine without packages, in third_party/bundle"

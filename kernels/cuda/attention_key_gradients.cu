@@ -88,10 +88,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
   const T* const queries_head = tensors.q.of(sequence, problem.heads);
   const T* const gradients_head = tensors.dout.of(sequence, problem.heads);
   const auto load = [&](int tile) {
-    T* const to = inner + tile % 2 * 2 * kTile;
-    load_tile<T, kWidth, kQueries, kThreads>(to, tensors.q, queries_head, tile * kQueries, problem);
-    load_tile<T, kWidth, kQueries, kThreads>(to + kTile, tensors.dout, gradients_head, tile * kQueries,
-                                             problem);
+    load_pair<T, kWidth, kQueries, kThreads>(inner, tile, tensors.q, queries_head, tensors.dout,
+                                             gradients_head, problem);
     const int thread = static_cast<int>(threadIdx.x), query = tile * kQueries + thread % kQueries;
     if (thread < 2 * kQueries) {
       const float* const from = thread < kQueries ? tensors.lse : tensors.delta;

@@ -63,9 +63,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Problem pro
   const T* const keys_head = tensors.k.of(sequence, problem.heads);
   const T* const values_head = tensors.v.of(sequence, problem.heads);
   const auto load = [&](int tile) {
-    T* const to = inner + tile % 2 * 2 * kTile;
-    load_tile<T, kWidth, kKeys, kThreads>(to, tensors.k, keys_head, tile * kKeys, problem);
-    load_tile<T, kWidth, kKeys, kThreads>(to + kTile, tensors.v, values_head, tile * kKeys, problem);
+    load_pair<T, kWidth, kKeys, kThreads>(inner, tile, tensors.k, keys_head, tensors.v, values_head, problem);
     simt::cp_async_commit();
   };
   load_tile<T, kWidth, S::kQueries, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads),

@@ -53,6 +53,18 @@ __device__ __forceinline__ void load_tile(T* tile, const Heads<const T>& heads, 
   }
 }
 
+/// Tile `tile` of two tensors side by side, in the half of `buffers`, [2][first, second], that its parity
+/// names.
+template <class T, int kWidth, int kRows, int kThreads>
+__device__ __forceinline__ void load_pair(T* buffers, int tile, const Heads<const T>& first,
+                                          const T* first_head, const Heads<const T>& second,
+                                          const T* second_head, const Problem& problem) {
+  constexpr int kTile = kRows * kPitch<T, kWidth>;
+  T* const to = buffers + tile % 2 * 2 * kTile;
+  load_tile<T, kWidth, kRows, kThreads>(to, first, first_head, tile * kRows, problem);
+  load_tile<T, kWidth, kRows, kThreads>(to + kTile, second, second_head, tile * kRows, problem);
+}
+
 /// Writes or adds N = kPack<T> neighbours of one row, of which those from D on do not exist.
 template <class T>
 __device__ __forceinline__ void store_part(const Heads<T>& heads, T* to, int column, int size,

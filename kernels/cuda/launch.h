@@ -55,12 +55,6 @@ void dispatch_trained(const char* operation, DType dtype, F&& f) {
 template <class F>
 void dispatch_any(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::float32:
-      return f.template operator()<float>();
-    case DType::bfloat16:
-      return f.template operator()<__nv_bfloat16>();
-    case DType::float16:
-      return f.template operator()<__half>();
     case DType::float64:
       return f.template operator()<double>();
     case DType::int32:
@@ -69,6 +63,8 @@ void dispatch_any(DType dtype, F&& f) {
       return f.template operator()<std::int64_t>();
     case DType::boolean:
       return f.template operator()<bool>();
+    default:
+      return dispatch_trained("dispatch", dtype, f);
   }
 }
 

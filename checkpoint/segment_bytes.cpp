@@ -1,6 +1,7 @@
 // What keeping a segment costs, and what playing it backward takes: decides how long the last one before the
 // loss is kept.
 #include <algorithm>
+#include <unordered_set>
 
 #include "segment_region.h"
 

@@ -76,32 +76,31 @@ bool SegmentRegion::plays_now() const {
 
 void SegmentRegion::hold_inputs() {
   if (std::exchange(holds_inputs_, true)) return;
-  for (Value* value : inputs_) add_keeper(value);
-  for (Value* value : kept_) add_keeper(value);
+  inputs_.for_each([](Value& value) { add_keeper(&value); });
+  kept_.for_each([](Value& value) { add_keeper(&value); });
 }
 
 void SegmentRegion::release_inputs() noexcept {
   if (!std::exchange(holds_inputs_, false)) return;
-  for (Value* value : inputs_) drop_keeper(value);
-  for (Value* value : kept_) drop_keeper(value);
+  inputs_.for_each([](Value& value) { drop_keeper(&value); });
+  kept_.for_each([](Value& value) { drop_keeper(&value); });
 }
 
 void SegmentRegion::forget_inputs() noexcept {
   release_inputs();
   kept_.clear();
-  for (Value* value : std::exchange(inputs_, {})) drop_ref(value);
+  std::exchange(inputs_, {}).for_each([](Value& value) { drop_ref(&value); });
 }
 
 void SegmentRegion::forget_own(Value& value) noexcept {
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (!region->kept_.empty() && region->kept_.erase(&value) != 0 && region->holds_inputs_)
-      drop_keeper(&value);
+    if (!region->kept_.empty() && region->kept_.erase(&value) && region->holds_inputs_) drop_keeper(&value);
   }
 }
 
 void SegmentRegion::keep(Value& value) {
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (region->kept_.insert(&value).second && region->holds_inputs_) add_keeper(&value);
+    if (region->kept_.insert(&value) && region->holds_inputs_) add_keeper(&value);
   }
 }
 
@@ -109,7 +108,7 @@ void SegmentRegion::keep(Value& value) {
 /// have been.
 void SegmentRegion::note_input(Value& value) {
   for (SegmentRegion* region = this; region != nullptr && !region->owns(value); region = region->parent()) {
-    if (!region->inputs_.insert(&value).second) continue;
+    if (!region->inputs_.insert(&value)) continue;
     add_ref(&value);
     if (region->holds_inputs_) add_keeper(&value);
   }
@@ -161,7 +160,8 @@ void SegmentRegion::finish() noexcept {
 }
 
 /// What must be held so that everything that backward reads can be there again: what is read from outside,
-/// and what of the segment's own cannot be computed again. Follows the reads from the saved values backward.
+/// and what of the segment's own cannot be computed again; a value may be listed several times. Follows the
+/// reads from the saved values backward.
 std::vector<Value*> SegmentRegion::needed_from_outside() {
   const std::uint64_t mark = next_mark();
   if (options_.drop == Drop::cheap) choose_what_stays(mark);
@@ -183,8 +183,6 @@ std::vector<Value*> SegmentRegion::needed_from_outside() {
     if (!in_slice) return;
     for (std::uint32_t i = 0; i < node.n_inputs; ++i) need(*node.inputs[i]);
   });
-  std::sort(needed.begin(), needed.end());
-  needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
   return needed;
 }
 
@@ -227,17 +225,17 @@ void SegmentRegion::choose_what_stays(std::uint64_t mark) {
 void SegmentRegion::drop() {
   spare_segments().remove(*this);
   if (dropped_) return;
-  std::unordered_set<Value*> outside;
-  std::unordered_set<Value*> own;
+  ValueSet outside;
+  ValueSet own;
   for (Value* value : needed_from_outside()) (owns(*value) ? own : outside).insert(value);
   for (const Item& item : items_) {
     if (item.nested != nullptr) item.nested->drop();
   }
-  for (Value* value : outside) {
-    add_ref(value);
-    add_keeper(value);
-  }
-  for (Value* value : own) add_keeper(value);
+  outside.for_each([](Value& value) {
+    add_ref(&value);
+    add_keeper(&value);
+  });
+  own.for_each([](Value& value) { add_keeper(&value); });
   release_everything();
   inputs_ = std::move(outside);
   kept_ = std::move(own);
@@ -290,6 +288,7 @@ void SegmentRegion::restore() {
     MemoryTag* before;
     ~TagScope() { ctx.tag = before; }
   } scope{ctx, std::exchange(ctx.tag, tag_)};
+  const PhaseScope phase(Phase::replay);
   const std::uint64_t mark = next_mark();
   std::vector<Value*> present;
   const std::vector<Node*> slice = slice_for_restore(mark, present);
@@ -333,8 +332,8 @@ std::vector<Node*> SegmentRegion::slice_for_restore(std::uint64_t mark, std::vec
   for (const Item& item : items_) {
     if (item.node != nullptr && will_play(*item.node)) for_each_saved(*item.node, want);
     if (item.nested == nullptr || !item.nested->plays_now()) continue;
-    for (Value* value : item.nested->inputs_) want(*value);
-    for (Value* value : item.nested->kept_) want(*value);
+    item.nested->inputs_.for_each(want);
+    item.nested->kept_.for_each(want);
   }
   std::vector<Node*> slice;
   for_each_node_backward([&](Node& node) {

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_set>
 #include <vector>
 
 #include "reprise/checkpoint.h"
 #include "reprise/context.h"
+#include "value_set.h"
 
 namespace reprise::checkpoint {
 
@@ -42,7 +42,7 @@ class SegmentRegion final : public Region {
 
   SegmentRegion* parent() const { return parent_.get(); }
   const SegmentOptions& options() const { return options_; }
-  MemoryTag* tag() const { return tag_; }
+  MemoryTag* tag() const override { return tag_; }
   bool is_inside(const SegmentRegion& other) const;
 
  private:
@@ -83,8 +83,8 @@ class SegmentRegion final : public Region {
   // What the segment reads from outside, and what it keeps of its own, since that cannot be computed again.
   // The memory stays while `holds_inputs_`; the records of the inputs as long as they are listed. Own records
   // are not counted: they would keep their node alive, and that the segment.
-  std::unordered_set<Value*> inputs_;
-  std::unordered_set<Value*> kept_;
+  ValueSet inputs_;
+  ValueSet kept_;
   bool holds_inputs_ = true;
   bool closed_ = false;
   bool dropped_ = false;

@@ -31,7 +31,7 @@ struct Run {
   std::vector<double> losses;
   std::vector<double> step_ms;
   std::int64_t replayed_nodes = 0;
-  std::vector<MemoryMoment> moments;  // of the last step
+  std::vector<MemoryEvent> events;  // of the last step
 
   MemoryStatistics memory() const { return pool->statistics(); }
 };
@@ -98,7 +98,7 @@ void step(Run& run, std::int64_t i, bool last) {
     synchronise();
     run.step_ms.push_back(now_ms() - start);
     run.replayed_nodes = tape_counters().replayed_nodes;
-    if (trace != nullptr) run.moments = trace->moments();
+    if (trace != nullptr) run.events = trace->events();
   });
 }
 
@@ -226,10 +226,10 @@ void write_plot(const CompareOptions& options, const std::vector<Run>& runs) {
   for (const Run& run : runs) {
     Series line{.name = checkpoint::to_string(run.setting), .points = {}};
     // Every setting over the whole width: replays make the same step longer in events.
-    const auto last = static_cast<double>(std::max<std::size_t>(run.moments.size(), 2) - 1);
-    for (std::size_t i = 0; i < run.moments.size(); ++i) {
+    const auto last = static_cast<double>(std::max<std::size_t>(run.events.size(), 2) - 1);
+    for (std::size_t i = 0; i < run.events.size(); ++i) {
       line.points.emplace_back(100 * static_cast<double>(i) / last,
-                               static_cast<double>(run.moments[i].activations));
+                               static_cast<double>(run.events[i].live_activations));
     }
     series.push_back(std::move(line));
   }

@@ -51,6 +51,10 @@ GptSetup make_setup(const RunOptions& options) {
     throw ValueError(fmt::format("[train] --vocab {} is too small: {} has {} different bytes",
                                  config.vocabulary, setup.corpus.name(), occurring));
   }
+  if (options.dry) {
+    check(config);
+    return setup;
+  }
   for (const nn::Split split : {nn::Split::train, nn::Split::validation}) {
     if (setup.corpus.size(split) <= setup.seq) {
       throw ValueError(
@@ -90,12 +94,18 @@ class GptTask final : public Task {
   void set_training(bool training) override { nn::train(model_, training); }
 
   void load(std::int64_t step) override {
+    const Shape shape{setup_->batch, setup_->seq};
+    if (default_device().is_dry) {
+      inputs_.put<std::int32_t>({}, shape);
+      labels_.put<std::int32_t>({}, shape);
+      return;
+    }
     resize(setup_->batch);
     setup_->corpus.random_batch<std::int32_t>(nn::Split::train, setup_->seed,
                                               static_cast<std::uint64_t>(step), setup_->batch, setup_->seq,
                                               ids_, targets_);
-    inputs_.put<std::int32_t>(ids_, {setup_->batch, setup_->seq});
-    labels_.put<std::int32_t>(targets_, {setup_->batch, setup_->seq});
+    inputs_.put<std::int32_t>(ids_, shape);
+    labels_.put<std::int32_t>(targets_, shape);
   }
 
   Tensor loss() override { return model_.loss(inputs_.tensor(), labels_.tensor()); }

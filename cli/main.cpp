@@ -15,7 +15,8 @@ using namespace reprise;
 
 constexpr int kMisuse = 2;
 
-void add_run_options(CLI::App& command, cli::RunOptions& options) {
+void add_run_options(CLI::App& command, cli::RunOptions& options,
+                     const std::string& devices = "cpu, cuda or cuda:N") {
   command.add_option("model", options.model, "gpt or resnet")
       ->required()
       ->check(CLI::IsMember({"gpt", "resnet"}));
@@ -46,7 +47,7 @@ void add_run_options(CLI::App& command, cli::RunOptions& options) {
   command.add_option("--threads", options.threads, "CPU threads")->check(CLI::Range(1, 4096));
   command.add_option("--capacity", options.capacity_mib, "MiB of memory that may be reserved")
       ->check(CLI::Range(1, 1 << 30));
-  command.add_option("--device", options.device, "cpu, cuda or cuda:N");
+  command.add_option("--device", options.device, devices);
   command.add_option("--dtype", options.dtype, "of parameters and activations: float32, bfloat16 or float16")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
   command
@@ -71,6 +72,7 @@ void check_model_options(const cli::RunOptions& options) {
   };
   if (options.model == "gpt") {
     refuse(options.augment, "--augment");
+    refuse(options.image.has_value(), "--image");
   } else {
     refuse(options.heads.has_value(), "--heads");
     refuse(options.seq.has_value(), "--seq");
@@ -113,6 +115,20 @@ int run(int argc, char** argv) {
   compare->add_option("--segments", compare_segments, "settings, separated by commas")->delimiter(',');
   compare->add_option("--plot", compare_options.plot, "SVG file for the memory over one step");
 
+  cli::PredictOptions predict_options;
+  std::vector<std::string> predict_segments{"none", "cheap", "blocks", "sqrt", "nested"};
+  CLI::App* predict = app.add_subcommand(
+      "predict", "what a step would take on a device that need not be there, to the byte, in milliseconds");
+  add_run_options(*predict, predict_options, "cpu, h200, h100, a100, rtx4090 or a capacity such as 24GiB");
+  predict->add_option("--segments", predict_segments, "settings, separated by commas")->delimiter(',');
+  predict
+      ->add_option("--fit", predict_options.fit,
+                   "batch or seq: search the largest that fits, for each setting")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, cli::Fit>{{"batch", cli::Fit::batch}, {"seq", cli::Fit::seq}}));
+  predict->add_option("--image", predict_options.image, "resnet: side of the images in pixels")
+      ->check(CLI::Range(1, 1 << 14));
+
   CLI::App* info = app.add_subcommand("info", "what was compiled in, and which devices there are");
 
   try {
@@ -126,6 +142,11 @@ int run(int argc, char** argv) {
     return kMisuse;
   }
   if (info->parsed()) return cli::info();
+  if (predict->parsed()) {
+    check_model_options(predict_options);
+    predict_options.segments = parse_settings(predict_segments);
+    return cli::predict(predict_options);
+  }
   if (train->parsed()) {
     check_model_options(train_options);
     train_options.segments = checkpoint::parse_setting(train_segments);

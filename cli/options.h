@@ -31,6 +31,8 @@ struct RunOptions {
   bool graph = false;  // capture the step into a CUDA graph
   std::string json;
   bool anomaly = false;
+  bool dry = false;                   // sizes only: no batch of data is read
+  std::optional<std::int64_t> image;  // side of the images in pixels, where they are not read
 };
 
 struct TrainOptions : RunOptions {
@@ -44,6 +46,15 @@ struct CompareOptions : RunOptions {
   std::string plot;
 };
 
+/// What `predict` searches the largest value of.
+enum class Fit : std::uint8_t { nothing, batch, seq };
+
+/// `device` names a profile.
+struct PredictOptions : RunOptions {
+  std::vector<checkpoint::Setting> segments;
+  Fit fit = Fit::nothing;
+};
+
 /// Says what was compiled in and which devices there are; returns the exit status.
 int info();
 
@@ -52,5 +63,8 @@ int train(const TrainOptions& options);
 
 /// Runs the same steps under several settings; returns the exit status.
 int compare(const CompareOptions& options);
+
+/// Says what a step takes on a device that need not be there; returns the exit status.
+int predict(const PredictOptions& options);
 
 }  // namespace reprise::cli

@@ -23,12 +23,21 @@ struct ResnetSetup {
   nn::Normalisation normalisation;
 };
 
+nn::ImageData read_images(const RunOptions& options) {
+  if (!options.data.empty()) return nn::load_images(options.data);
+  if (!options.dry) return nn::draw_shapes(kDrawnTrain, kDrawnTest, options.seed);
+  nn::ImageData images = nn::draw_shapes(1, 1, options.seed);  // for its sizes
+  images.train.count = kDrawnTrain;
+  images.test.count = kDrawnTest;
+  if (options.image) images.train.height = images.train.width = static_cast<int>(*options.image);
+  return images;
+}
+
 ResnetSetup make_setup(const RunOptions& options) {
   ResnetSetup setup;
   setup.config = nn::resnet_preset(options.preset.value_or("resnet20"));
-  setup.images = options.data.empty() ? nn::draw_shapes(kDrawnTrain, kDrawnTest, options.seed)
-                                      : nn::load_images(options.data);
-  setup.normalisation = nn::normalisation_of(setup.images.train);
+  setup.images = read_images(options);
+  if (!options.dry) setup.normalisation = nn::normalisation_of(setup.images.train);
   if (options.layers) setup.config.stages.assign(setup.config.stages.size(), *options.layers);
   setup.config.width = options.width.value_or(setup.config.width);
   setup.config.channels = setup.images.train.channels;
@@ -37,7 +46,7 @@ ResnetSetup make_setup(const RunOptions& options) {
   setup.seed = options.seed;
   setup.dtype = parse_dtype(options.dtype);
   setup.augment = options.augment;
-  if (setup.batch < 2 || setup.batch > setup.images.train.count) {
+  if (setup.batch < 2 || (!options.dry && setup.batch > setup.images.train.count)) {
     throw ValueError(fmt::format("[train] --batch {}; give 2 to {}, the number of training images",
                                  setup.batch, setup.images.train.count));
   }
@@ -73,6 +82,11 @@ class ResnetTask final : public Task {
 
   void load(std::int64_t step) override {
     const nn::ImageSet& set = setup_->images.train;
+    if (default_device().is_dry) {
+      images_.put<float>({}, {setup_->batch, set.channels, set.height, set.width}, true);
+      classes_.put<std::int32_t>({}, {setup_->batch});
+      return;
+    }
     const std::int64_t per_epoch = set.count / setup_->batch;
     const auto epoch = static_cast<std::uint64_t>(step / per_epoch);
     if (order_.empty() || epoch != epoch_) order_ = nn::epoch_order(set.count, setup_->seed, epoch);

@@ -41,11 +41,13 @@ void require_writable(const std::filesystem::path& path) {
     throw Error(fmt::format("[output] {} is not writable", probe.string()));
 }
 
+std::size_t capacity_of(const RunOptions& options) {
+  return options.capacity_mib ? static_cast<std::size_t>(*options.capacity_mib) << 20 : kUnlimited;
+}
+
 std::shared_ptr<Pool> make_pool(const RunOptions& options) {
   std::unique_ptr<Source> source = source_of(default_device());
-  if (options.capacity_mib) {
-    source = limited_source(std::move(source), static_cast<std::size_t>(*options.capacity_mib) << 20);
-  }
+  if (options.capacity_mib) source = limited_source(std::move(source), capacity_of(options));
   return std::make_shared<Pool>(std::move(source));
 }
 

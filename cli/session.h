@@ -22,6 +22,9 @@ inline constexpr int kInterrupted = 130;
 /// Throws Error unless a file can be made at `path`; empty paths are fine.
 void require_writable(const std::filesystem::path& path);
 
+/// Bytes that the options let a pool reserve; kUnlimited where they say nothing.
+std::size_t capacity_of(const RunOptions& options);
+
 /// A pool with the capacity that the options ask for.
 std::shared_ptr<Pool> make_pool(const RunOptions& options);
 

@@ -53,11 +53,18 @@ void Stepper::zero_grad() {
   std::visit([](auto& optimiser) { optimiser.zero_grad(); }, optimiser_);
 }
 
-void Stepper::forward_and_backward() {
+void Stepper::forward_and_backward(checkpoint::PhaseMeter& meter) {
   zero_grad();
   loss_ = Tensor();
-  loss_ = task_.loss();
-  loss_.backward();
+  meter.run(Phase::forward, [&] { loss_ = task_.loss(); });
+  meter.run(Phase::backward, [&] { loss_.backward(); });
+}
+
+void Stepper::update(checkpoint::PhaseMeter& meter, std::int64_t i) {
+  meter.run(Phase::optimiser, [&] {
+    const Tensor scale = clip_scale();
+    std::visit([&](auto& optimiser) { optimiser.step(schedule_.at(i), scale); }, optimiser_);
+  });
 }
 
 Tensor Stepper::clip_scale() const {
@@ -65,27 +72,27 @@ Tensor Stepper::clip_scale() const {
 }
 
 double Stepper::finite_loss(std::int64_t i) const {
+  if (loss_.device().is_dry) return 0;
   const double value = loss_.item<float>();
   if (std::isfinite(value)) return value;
   throw Error(fmt::format(
       "[train] the loss of step {} is {}; lower --lr, or find the operation with --anomaly", i + 1, value));
 }
 
-double Stepper::step(std::int64_t i) {
+double Stepper::step(std::int64_t i, checkpoint::PhaseMeter& meter) {
   if (graph_ != nullptr && i > 0) return graph_step(i);
   nn::Transaction transaction(task_.buffers());
   const bool on_cpu = default_device().kind == DeviceKind::cpu;
   double value = 0;
   try {
     task_.load(i);
-    forward_and_backward();
+    forward_and_backward(meter);
     if (on_cpu) value = finite_loss(i);
   } catch (...) {
     zero_grad();
     throw;
   }
-  const Tensor scale = clip_scale();
-  std::visit([&](auto& optimiser) { optimiser.step(schedule_.at(i), scale); }, optimiser_);
+  update(meter, i);
   if (!on_cpu) value = finite_loss(i);
   transaction.commit();
   return value;
@@ -96,8 +103,9 @@ double Stepper::step(std::int64_t i) {
 double Stepper::graph_step(std::int64_t i) {
   task_.load(i);
   std::visit([&](auto& optimiser) { optimiser.set_rates(schedule_.at(i)); }, optimiser_);
+  checkpoint::PhaseMeter unread;
   graph_->run([&] {
-    forward_and_backward();
+    forward_and_backward(unread);
     const Tensor scale = clip_scale();
     std::visit([&](auto& optimiser) { optimiser.step_with_rates(scale); }, optimiser_);
   });

@@ -53,13 +53,15 @@ std::unique_ptr<TaskFactory> task_factory(const RunOptions& options);
 /// A batch on its way to the model; on CUDA it stays in the same memory, where a captured step reads it.
 class BatchTensor {
  public:
+  /// On a dry device no elements are needed.
   template <class T>
   void put(std::span<const T> elements, const Shape& shape, bool channels_last = false) {
     const TensorOptions options{.dtype = dtype_of<T>(), .channels_last = channels_last};
     const bool stays =
         tensor_.defined() && tensor_.shape() == shape && tensor_.device().kind == DeviceKind::cuda;
     if (!stays) tensor_ = Tensor();
-    const Tensor fresh = from_host<T>(elements, shape, options);
+    const Tensor fresh =
+        options.device.is_dry ? empty(shape, options) : from_host<T>(elements, shape, options);
     if (stays)
       tensor_.copy_(fresh);
     else
@@ -77,11 +79,17 @@ class Stepper {
   Stepper(Task& task, const RunOptions& options, std::int64_t steps);
   /// One whole step: gradients cleared, forward, backward, clipped, updated. After an exception nothing has
   /// changed but the gradients, which are cleared; on CUDA, where the loss is read at the end so that the
-  /// device is waited for once, a loss that is not finite leaves its update behind. Returns the loss.
-  double step(std::int64_t i);
+  /// device is waited for once, a loss that is not finite leaves its update behind. Returns the loss, which
+  /// on a dry device is 0. `meter` learns what each phase uses, unless the step is a captured graph.
+  double step(std::int64_t i, checkpoint::PhaseMeter& meter);
+  double step(std::int64_t i) {
+    checkpoint::PhaseMeter unread;
+    return step(i, unread);
+  }
 
  private:
-  void forward_and_backward();
+  void forward_and_backward(checkpoint::PhaseMeter& meter);
+  void update(checkpoint::PhaseMeter& meter, std::int64_t i);
   Tensor clip_scale() const;
   double finite_loss(std::int64_t i) const;
   double graph_step(std::int64_t i);

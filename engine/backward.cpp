@@ -364,6 +364,8 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
 }
 
 void Player::run_operation(Node& node, OwnedValues& dy) {
+  const SpanScope span(node.table->name, Phase::backward, node.place, node.device(),
+                       node.region == nullptr ? nullptr : node.region->tag());
   InlineVector<Slot, 4> slots(node.n_inputs);
   OwnedValues fresh(node.n_inputs);
   bool any = false;
@@ -380,7 +382,7 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
   if (fresh[0] != nullptr && fresh[0] == dy[0]) dy.adopt(0, nullptr);
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
     if (ctx_.anomaly && slots[i].gradient != nullptr) [[unlikely]] {
-      detail::check_nan(*node.table, "backward", "the gradient of input", i, *slots[i].gradient,
+      detail::check_nan(*node.table, Phase::backward, "the gradient of input", i, *slots[i].gradient,
                         {node.inputs, node.n_inputs});
     }
     if (fresh[i] != nullptr) add_gradient(*node.inputs[i], Tensor::adopt(fresh.take(i)));
@@ -391,7 +393,7 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
 /// hook.
 class Playing {
  public:
-  Playing(Context& ctx, BackwardOptions options) : ctx_(ctx) {
+  Playing(Context& ctx, BackwardOptions options) : ctx_(ctx), phase_(Phase::backward) {
     if (std::exchange(ctx_.playing, true))
       throw TapeError("[backward] called inside a gradient hook; call it after the backward");
     ctx_.retaining = options.retain_tape;
@@ -402,6 +404,7 @@ class Playing {
 
  private:
   Context& ctx_;
+  PhaseScope phase_;
 };
 
 }  // namespace

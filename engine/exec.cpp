@@ -14,7 +14,12 @@ kernels::Workspace Exec::scratch(std::size_t bytes) const {
   if (bytes == 0) return {};
   Context& ctx = context();
   if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
-  Block* block = pool_of(device_).allocate(bytes, Category::workspace, ctx.tag);
+  Block* block = pool_of(device_).allocate(bytes, Category::workspace, ctx.tag,
+                                           {.operation = ctx.operation,
+                                            .phase = ctx.phase,
+                                            .scratch = true,
+                                            .shape = {static_cast<std::int64_t>(bytes)},
+                                            .place = ctx.place});
   blocks_.push_back(block);
   return {block->data, bytes};
 }

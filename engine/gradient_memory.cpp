@@ -11,7 +11,7 @@ namespace reprise::detail {
 Tensor make_gradient(const Value& value) {
   Spec spec = value.spec;
   Tensor gradient = Tensor::share(make_leaf(spec));
-  gradient.value()->storage = allocate_storage(spec.device, spec.bytes(), Category::gradients);
+  gradient.value()->storage = allocate_storage(spec, Category::gradients);
   return gradient;
 }
 

@@ -29,9 +29,11 @@ bool fits(DType from, DType to) {
   }
 }
 
-/// The elements row-major in the CPU's memory, converted where they are.
+/// The elements row-major in the CPU's memory, converted where they are: the tensor's own memory where it
+/// is that already.
 Tensor on_cpu(const Tensor& tensor, DType dtype) {
   const Device device = tensor.device();
+  if (device == Device::cpu() && tensor.dtype() == dtype && tensor.is_contiguous()) return tensor.detach();
   Tensor copy = empty(tensor.shape(), {.dtype = dtype, .device = Device::cpu()});
   const kernels::View to = view_of(*copy.value());
   const Exec exec(device, {});
@@ -45,8 +47,8 @@ Tensor on_cpu(const Tensor& tensor, DType dtype) {
   return copy;
 }
 
-/// A row-major copy of the elements in the wanted type, off the tape.
-Tensor host_copy(const Tensor& tensor, DType dtype, const char* operation) {
+/// The elements row-major in the wanted type, off the tape.
+Tensor host_elements(const Tensor& tensor, DType dtype, const char* operation) {
   if (!fits(tensor.dtype(), dtype)) {
     throw TypeError(
         fmt::format("[{}] {} does not fit into {}; convert the tensor with to(DType::{}) if that is meant",
@@ -55,6 +57,7 @@ Tensor host_copy(const Tensor& tensor, DType dtype, const char* operation) {
   if (tensor.value()->storage == nullptr) {
     throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(*tensor.value())));
   }
+  detail::require_values(tensor.device(), operation);
   return on_cpu(tensor, dtype);
 }
 
@@ -71,6 +74,7 @@ Tensor from_host(std::span<const T> elements, const Shape& shape, const TensorOp
                                 name_of(dtype_of<T>()), name_of(options.dtype)));
   }
   Tensor result = empty(shape, options);
+  if (options.device.is_dry) return result;
   kernels::ConstView source;
   source.rank = shape.rank();
   source.strides = row_major_strides(shape);
@@ -99,14 +103,14 @@ template <class T>
 T Tensor::item() const {
   if (numel() != 1)
     throw ShapeError(fmt::format("[item] {} has {} elements, not one", reprise::to_string(shape()), numel()));
-  return *host_copy(*this, dtype_of<T>(), "item").template data<T>();
+  return *host_elements(*this, dtype_of<T>(), "item").template data<T>();
 }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
-  const Tensor copy = host_copy(*this, dtype_of<T>(), "to_vector");
-  const T* first = copy.template data<T>();
-  return std::vector<T>(first, first + copy.numel());
+  const Tensor elements = host_elements(*this, dtype_of<T>(), "to_vector");
+  const T* first = elements.template data<T>();
+  return std::vector<T>(first, first + elements.numel());
 }
 
 template Tensor from_host<float>(std::span<const float>, const Shape&, const TensorOptions&);
@@ -185,6 +189,7 @@ std::string to_string(const Tensor& tensor) {
   const std::string head = fmt::format("{} {}{}", name_of(tensor.dtype()), to_string(tensor.shape()),
                                        tensor.requires_grad() ? " requires_grad" : "");
   if (tensor.value()->storage == nullptr) return head + " (no memory)";
+  if (tensor.device().is_dry) return fmt::format("{} on {}", head, to_string(tensor.device()));
   const Tensor doubles = on_cpu(tensor, DType::float64);
   std::string out = head + "\n";
   print_axis(out, doubles.to_vector<double>(), tensor, 0, 0);

@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "cost.h"
 #include "node_lifetime.h"
 #include "owned_values.h"
 #include "reprise/context.h"
@@ -96,7 +97,8 @@ void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, co
     owned.push_back_adopted(value);
   }
   const int reused = reusable_input(table, op, inputs, specs[0], {}, nullptr);
-  run_forward({table, op, in, owned.span(), key, Category::activations, "forward", reused});
+  run_forward(
+      {table, op, in, owned.span(), key, Category::activations, Phase::forward, context().place, reused});
   const std::size_t visible = specs.size() - static_cast<std::size_t>(table.auxiliaries);
   for (std::size_t i = 0; i < visible; ++i) {
     outputs.push_back(owned.take(i));
@@ -110,6 +112,7 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
   try {
     node->key = key;
     node->needs = needs;
+    node->place = ctx.place;
     if (needs != 0) node->saves = table.saves(node->op, needs);
     const int reused = reusable_input(table, node->op, inputs, specs[0], node->saves, ctx.region.get());
     run_forward({table,
@@ -118,10 +121,13 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
                  {node->outputs, node->n_outputs},
                  key,
                  Category::activations,
-                 "forward",
+                 Phase::forward,
+                 ctx.place,
                  reused});
     if (reused >= 0) node->outputs[0]->storage->version.store(0, std::memory_order_relaxed);
     link_node(*node);
+    if (const Device device = node->device(); device.is_dry) [[unlikely]]
+      ctx.counters.recorded_ms += estimated_forward_ms(device, *node);
   } catch (...) {
     discard_node(node);
     throw;
@@ -192,9 +198,12 @@ void replay(Node& node, Category category) {
                        {node.outputs, node.n_outputs},
                        node.key,
                        category,
-                       "replay"});
+                       Phase::replay,
+                       node.place});
   ++ctx.counters.replayed_nodes;
   ctx.counters.replayed_bytes += bytes;
+  if (const Device device = node.device(); device.is_dry) [[unlikely]]
+    ctx.counters.replayed_ms += detail::estimated_forward_ms(device, node);
 }
 
 }  // namespace reprise

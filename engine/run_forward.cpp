@@ -39,20 +39,20 @@ void give_memory(const ForwardCall& call) {
       out.offset = in.offset;
       continue;
     }
-    out.storage = allocate_storage(out.spec.device, out.spec.bytes(), call.category);
+    out.storage = allocate_storage(out.spec, call.category);
   }
 }
 
 }  // namespace
 
-void check_nan(const OpTable& table, const char* phase, const char* what, std::size_t index,
-               const Value& value, std::span<Value* const> inputs) {
+void check_nan(const OpTable& table, Phase phase, const char* what, std::size_t index, const Value& value,
+               std::span<Value* const> inputs) {
   if (!is_floating(value.spec.dtype) || value.data() == nullptr) return;
   if (!kernels::any_nan(queue_of(value.spec.device), view_of(value))) return;
   std::string shapes;
   for (const Value* input : inputs) shapes += (shapes.empty() ? "" : " x ") + to_string(input->spec.shape);
   throw AnomalyError(fmt::format("[{}] the first NaN is in {} {} of its {}; inputs {}", table.name, what,
-                                 index, phase, shapes));
+                                 index, name_of(phase), shapes));
 }
 
 void run_forward(const ForwardCall& call) {
@@ -60,6 +60,7 @@ void run_forward(const ForwardCall& call) {
     make_view(call);
     return;
   }
+  const SpanScope span(call.table.name, call.phase, call.place, call.outputs[0]->spec.device, context().tag);
   give_memory(call);
   const Exec exec(call.outputs[0]->spec.device, call.key);
   call.table.forward(call.op, exec, Inputs(call.inputs.data(), call.inputs.size()),

@@ -11,8 +11,9 @@ struct ForwardCall {
   std::span<Value* const> inputs;
   std::span<Value* const> outputs;
   kernels::RandomKey key;
-  Category category;      // of new output memory
-  const char* phase;      // "forward" or "replay", for errors
+  Category category;  // of new output memory
+  Phase phase;        // forward or replay
+  const Place* place = nullptr;
   int reused_input = -1;  // input whose memory output 0 takes over, or -1
 };
 
@@ -21,7 +22,7 @@ struct ForwardCall {
 void run_forward(const ForwardCall& call);
 
 /// Throws AnomalyError when a floating value holds a NaN; `what` says where.
-void check_nan(const OpTable& table, const char* phase, const char* what, std::size_t index,
-               const Value& value, std::span<Value* const> inputs);
+void check_nan(const OpTable& table, Phase phase, const char* what, std::size_t index, const Value& value,
+               std::span<Value* const> inputs);
 
 }  // namespace reprise::detail

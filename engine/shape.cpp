@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "reprise/device_profile.h"
 #include "reprise/error.h"
 
 namespace reprise {
@@ -65,6 +66,7 @@ std::array<std::int64_t, kMaxRank> channels_last_strides(const Shape& shape) {
 }
 
 std::string to_string(Device device) {
+  if (device.is_dry) return fmt::format("{} (dry)", profile_of(device).name);
   return device.kind == DeviceKind::cpu ? "cpu" : fmt::format("cuda:{}", device.index);
 }
 

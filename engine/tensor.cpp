@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "devices/transfer.h"
 #include "representable.h"
 #include "reprise/context.h"
 #include "reprise/device.h"
@@ -31,7 +32,8 @@ DType parse_dtype(std::string_view text) {
 
 void Tensor::throw_undefined() { throw Error("[tensor] undefined tensor: it was never given a value"); }
 
-void Tensor::require_type(DType wanted) const {
+void Tensor::require_elements(DType wanted) const {
+  detail::require_values(device(), "data");
   if (dtype() != wanted) {
     throw TypeError(fmt::format("[data] a {} tensor read as {}; convert it with to(DType::...)",
                                 name_of(dtype()), name_of(wanted)));
@@ -117,7 +119,13 @@ const std::string& Tensor::name() const {
 }
 
 Tensor& Tensor::set_name(std::string name) {
-  extras_of(checked()).name = std::move(name);
+  Value& value = checked();
+  if (value.producer == nullptr && value.storage != nullptr && value.storage->block != nullptr) {
+    const Place* const place = place_in(nullptr, name, "", 0);
+    value.storage->block->pool->rename(value.storage->block,
+                                       {.dtype = dtype(), .shape = shape(), .place = place});
+  }
+  extras_of(value).name = std::move(name);
   return *this;
 }
 
@@ -146,7 +154,7 @@ Tensor empty(const Shape& shape, const TensorOptions& options) {
   const bool channels_last = options.channels_last && shape.rank() == 4;
   const Spec spec{options.dtype, options.device, channels_last, shape};
   Tensor result = Tensor::share(make_leaf(spec));
-  result.value()->storage = allocate_storage(options.device, spec.bytes(), options.category);
+  result.value()->storage = allocate_storage(spec, options.category);
   return result;
 }
 

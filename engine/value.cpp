@@ -14,10 +14,17 @@ namespace detail {
 void output_died(Node& node) noexcept;
 }  // namespace detail
 
-Storage* allocate_storage(Device device, std::size_t bytes, Category category) {
+Storage* allocate_storage(const Spec& spec, Category category) {
   Context& ctx = context();
+  const std::size_t bytes = spec.bytes();
   if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
-  Block* block = pool_of(device).allocate(bytes, category, ctx.tag);
+  Block* block = pool_of(spec.device)
+                     .allocate(bytes, category, ctx.tag,
+                               {.operation = ctx.operation.empty() ? "empty" : ctx.operation,
+                                .phase = ctx.phase,
+                                .dtype = spec.dtype,
+                                .shape = spec.shape,
+                                .place = ctx.place});
   void* memory = nullptr;
   try {
     memory = detail::recycled_allocate(sizeof(Storage));

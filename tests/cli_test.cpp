@@ -117,8 +117,23 @@ TEST_CASE("sizes that cannot be are refused", "[cli]") {
   check_refused({"train", "gpt", "--layers", "0"}, {"--layers"});
   check_refused({"train", "resnet", "--batch", "1"}, {"--batch 1"});
   check_refused({"train", "resnet", "--batch", "1000000"}, {"--batch 1000000", "4000"});
-  check_refused(Arguments{"train"} + small_gpt("1", "2048") + Arguments{"--capacity", "4"}, {"[memory]"});
   CHECK(files_of(folder.path) == std::vector<std::string>{"text"});
+}
+
+TEST_CASE("a run that does not fit says who asked, what there is, and what is live", "[cli]") {
+  if (!available()) return;
+  const Ended built = run_program(Arguments{"train"} + small_gpt("1", "2048") + Arguments{"--capacity", "4"});
+  CAPTURE(built.output, built.errors);
+  CHECK(built.status == 2);
+  CHECK_THAT(built.errors, Catch::Matchers::StartsWith("reprise: [memory] ") &&
+                               Contains(" asked for parameters by ") && Contains(" free of 4.00 MiB\n") &&
+                               Contains("\n  largest live values:\n"));
+  const Ended stepped = run_program(Arguments{"train"} + small_gpt("5", "64") + Arguments{"--capacity", "4"});
+  CAPTURE(stepped.output, stepped.errors);
+  CHECK(stepped.status == 2);
+  CHECK_THAT(stepped.errors, Contains(" in transformer.h.") && Contains(" (models/gpt.cpp:") &&
+                                 Contains("transformer.h.0.mlp.c_fc.weight (64, 256) float32") &&
+                                 Contains("\n  parameters ") && Contains(", optimiser "));
 }
 
 TEST_CASE("files that are missing or malformed are named", "[cli]") {

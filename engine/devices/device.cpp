@@ -26,7 +26,7 @@ Device parse_device(std::string_view text) {
 int cuda_device_count() { return kernels::cuda::device_count(); }
 
 void require_device(Device device) {
-  if (device.kind == DeviceKind::cpu) return;
+  if (device.kind == DeviceKind::cpu || device.is_dry) return;
   const int count = cuda_device_count();
   if (device.index < count) return;
   if (count > 0) {
@@ -47,11 +47,12 @@ void set_default_device(Device device) {
 void OnDevice::restore() noexcept { context().device = before_; }
 
 void synchronise(Device device) {
-  if (device.kind == DeviceKind::cuda && detail::has_cuda_state(device.index))
+  if (device.kind == DeviceKind::cuda && !device.is_dry && detail::has_cuda_state(device.index))
     detail::cuda_state(device.index).synchronise();
 }
 
 kernels::Queue queue_of(Device device) {
+  if (device.is_dry) return {.device = device.kind, .dry = true};
   return device.kind == DeviceKind::cpu ? kernels::Queue{} : detail::cuda_state(device.index).queue();
 }
 

@@ -1,6 +1,9 @@
 #include "devices/transfer.h"
 
+#include <fmt/format.h>
+
 #include "devices/cuda_state.h"
+#include "reprise/error.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/operation.h"
 
@@ -29,8 +32,16 @@ void copy_dense(Device from, const kernels::ConstView& x, Device to, const kerne
 
 }  // namespace
 
+void require_values(Device device, const char* operation) {
+  if (!device.is_dry) return;
+  throw TapeError(fmt::format(
+      "[{}] tensors on {} have sizes, but no values: nothing was computed; read them on a real device",
+      operation, to_string(device)));
+}
+
 void copy_across(Device from, const kernels::ConstView& x, Device to, const kernels::View& y) {
-  if (x.numel() == 0) return;
+  if (to.is_dry || x.numel() == 0) return;
+  if (from.is_dry) require_values(from, "copy");
   if (from == to) {
     kernels::copy(queue_of(from), x, {y, kernels::Write::overwrite});
     return;

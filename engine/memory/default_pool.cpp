@@ -8,7 +8,7 @@
 namespace reprise {
 namespace {
 
-constexpr std::size_t kMostDevices = 1 + 64;  // the CPU and CUDA's
+constexpr std::size_t kMostDevices = 1 + 64 + 64;  // the CPU, CUDA's and dry ones
 
 struct Default {
   std::mutex mutex;
@@ -24,12 +24,15 @@ Default& instance() {
 std::array<std::atomic<Pool*>, kMostDevices> current{};
 
 std::size_t place_of(Device device) {
-  return device.kind == DeviceKind::cpu ? 0 : 1 + static_cast<std::size_t>(device.index);
+  const auto index = static_cast<std::size_t>(device.index);
+  if (device.is_dry) return 1 + 64 + index;
+  return device.kind == DeviceKind::cpu ? 0 : 1 + index;
 }
 
 }  // namespace
 
 std::unique_ptr<Source> source_of(Device device) {
+  if (device.is_dry) return dry_source(device);
   return device.kind == DeviceKind::cpu ? host_source() : cuda_source(device.index);
 }
 

@@ -29,6 +29,26 @@ std::string split_by_category(const MemoryStatistics& statistics) {
   return result.empty() ? "nothing is allocated" : result;
 }
 
+constexpr std::size_t kListed = 10;
+
+std::string largest_live(const std::vector<SegmentInfo>& segments) {
+  std::vector<const BlockInfo*> live;
+  for (const SegmentInfo& segment : segments) {
+    for (const BlockInfo& block : segment.blocks) {
+      if (block.live) live.push_back(&block);
+    }
+  }
+  std::stable_sort(live.begin(), live.end(),
+                   [](const BlockInfo* a, const BlockInfo* b) { return a->allocated > b->allocated; });
+  if (live.size() > kListed) live.resize(kListed);
+  std::string result = live.empty() ? "" : "  largest live values:\n";
+  for (const BlockInfo* block : live) {
+    result += fmt::format("    {:>11}  {:<11}  {}\n", format_bytes(block->allocated),
+                          name_of(block->category), describe(block->origin));
+  }
+  return result;
+}
+
 std::string_view remedy(const Shortage& shortage, std::size_t unused) {
   if (shortage.asked > shortage.source.capacity())
     return "this single request is larger than the device: use a smaller batch";
@@ -45,14 +65,17 @@ std::string describe(const Shortage& shortage) {
   const MemoryStatistics& s = shortage.statistics;
   const auto unused = static_cast<std::size_t>(s.reserved.current - s.all.allocated.current);
   const std::string where = shortage.tag.empty() ? "" : fmt::format(" in '{}'", shortage.tag);
+  const std::string who =
+      shortage.origin.operation.empty() ? "" : fmt::format(" by {}", describe(shortage.origin));
   return fmt::format(
-      "[memory] {} asked for {}{}, but {}; allocated {} (requested {}, peak {}), reserved {}, of it cached "
-      "but unused {} "
-      "(largest piece {}); {}; {}",
-      format_bytes(shortage.asked), name_of(shortage.category), where, room(shortage),
+      "[memory] {} asked for {}{}{}, but {}\n"
+      "  allocated {} (requested {}, peak {}), reserved {}, of it cached but unused {} (largest piece {})\n"
+      "  {}\n{}  {}",
+      format_bytes(shortage.asked), name_of(shortage.category), where, who, room(shortage),
       format_bytes(s.all.allocated.current), format_bytes(s.all.requested.current),
       format_bytes(s.all.allocated.peak), format_bytes(s.reserved.current), format_bytes(unused),
-      format_bytes(shortage.largest_free), split_by_category(s), remedy(shortage, unused));
+      format_bytes(shortage.largest_free), split_by_category(s), largest_live(shortage.segments),
+      remedy(shortage, unused));
 }
 
 }  // namespace reprise::detail

@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "reprise/memory/source.h"
-#include "reprise/memory/statistics.h"
+#include "reprise/memory/pool.h"
 
 namespace reprise::detail {
 
@@ -16,6 +16,8 @@ struct Shortage {
   Category category;
   std::string_view tag;  // empty: none
   bool injected;         // by Pool::fail_after
+  const Origin& origin;
+  std::vector<SegmentInfo> segments;  // of the pool
   const Source& source;
   MemoryStatistics statistics;
   std::size_t largest_free;

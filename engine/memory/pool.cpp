@@ -21,9 +21,11 @@ Pool::~Pool() {
   core_->drop_owner();
 }
 
-Block* Pool::allocate(std::size_t bytes, Category category, MemoryTag* tag) {
-  return core_->allocate(bytes, category, tag);
+Block* Pool::allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin) {
+  return core_->allocate(bytes, category, tag, origin);
 }
+
+void Pool::rename(Block* block, const Origin& origin) noexcept { core_->rename(block, origin); }
 
 void Pool::free(Block* block) noexcept {
   if (block != nullptr) core_->free(static_cast<detail::BlockRecord*>(block));
@@ -56,12 +58,5 @@ MemoryScope::~MemoryScope() {
 }
 
 MemoryStatistics MemoryScope::statistics() const { return core_->since(*window_); }
-
-MemoryTrace::MemoryTrace(Pool& pool, std::size_t most) : core_(pool.core_) {
-  moments_.reserve(most);
-  core_->trace(&moments_);
-}
-
-MemoryTrace::~MemoryTrace() { core_->trace(nullptr); }
 
 }  // namespace reprise

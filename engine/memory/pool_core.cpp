@@ -40,22 +40,23 @@ PoolCore::~PoolCore() {
   while (first_segment_ != nullptr) remove_segment(first_segment_);
 }
 
-Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag) {
+Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin) {
   if (bytes == 0) return nullptr;
   const Guard guard(lock_);
   if (!ledger_.owns(tag)) tag = nullptr;
   const bool injected = until_failure_ >= 0 && injected_failure();
-  if (injected || bytes > kMostBytes) throw_out_of_memory(bytes, category, tag, injected);
+  if (injected || bytes > kMostBytes) throw_out_of_memory(bytes, category, tag, origin, injected);
   const std::size_t size = round_up(bytes, kGranularity);
   BlockRecord* const block = passthrough_ ? find_direct(bytes, size) : find(size);
-  if (block == nullptr) throw_out_of_memory(bytes, category, tag, false);
+  if (block == nullptr) throw_out_of_memory(bytes, category, tag, origin, false);
   block->live = true;
   block->requested = bytes;
   block->category = category;
   block->tag = tag;
+  block->origin = origin;
   ledger_.book(*block);
-  if (moments_ != nullptr) [[unlikely]]
-    note_moment();
+  if (trace_ != nullptr) [[unlikely]]
+    note(MemoryEvent::Action::allocate, *block);
   if (poisons_) unpoison(block->data, bytes);
   return block;
 }
@@ -65,8 +66,8 @@ void PoolCore::free(BlockRecord* block) noexcept {
   {
     const Guard guard(lock_);
     ledger_.unbook(*block);
-    if (moments_ != nullptr) [[unlikely]]
-      note_moment();
+    if (trace_ != nullptr) [[unlikely]]
+      note(MemoryEvent::Action::free, *block);
     if (poisons_) poison(block->data, block->allocated);
     block->live = false;
     block->requested = 0;
@@ -129,6 +130,8 @@ BlockRecord* PoolCore::add_segment(Bins bins, std::size_t source_bytes, std::siz
   (last_segment_ == nullptr ? first_segment_ : last_segment_->next) = segment;
   last_segment_ = segment;
   ledger_.book_source_allocation(size);
+  if (trace_ != nullptr) [[unlikely]]
+    note(MemoryEvent::Action::segment_allocate, *segment);
   if (poisons_) poison(segment->data, size);
 
   BlockRecord* const block = records_.take();
@@ -146,6 +149,8 @@ void PoolCore::remove_segment(Segment* segment) noexcept {
   if (poisons_) unpoison(segment->data, segment->bytes);
   source_->release(segment->data, segment->source_bytes);
   ledger_.book_source_release(segment->bytes);
+  if (trace_ != nullptr) [[unlikely]]
+    note(MemoryEvent::Action::segment_free, *segment);
   records_.give(segment->first);
   (segment->previous == nullptr ? first_segment_ : segment->previous->next) = segment->next;
   (segment->next == nullptr ? last_segment_ : segment->next->previous) = segment->previous;
@@ -209,12 +214,14 @@ std::size_t PoolCore::release_unused_segments() noexcept {
 bool PoolCore::injected_failure() noexcept { return until_failure_-- == 0; }
 
 void PoolCore::throw_out_of_memory(std::size_t bytes, Category category, const MemoryTag* tag,
-                                   bool injected) {
+                                   const Origin& origin, bool injected) {
   ledger_.book_failure();
   const Shortage shortage{.asked = bytes,
                           .category = category,
                           .tag = tag == nullptr ? std::string_view() : tag->name,
                           .injected = injected,
+                          .origin = origin,
+                          .segments = list_segments(),
                           .source = *source_,
                           .statistics = ledger_.since_reset(),
                           .largest_free = std::max(bins_[kSmall].largest(), bins_[kLarge].largest())};
@@ -224,6 +231,13 @@ void PoolCore::throw_out_of_memory(std::size_t bytes, Category category, const M
 void PoolCore::recategorise(Block* block, Category category) noexcept {
   const Guard guard(lock_);
   ledger_.recategorise(*block, category);
+  if (trace_ != nullptr) [[unlikely]]
+    note(MemoryEvent::Action::recategorise, *block);
+}
+
+void PoolCore::rename(Block* block, const Origin& origin) noexcept {
+  const Guard guard(lock_);
+  block->origin = origin;
 }
 
 MemoryStatistics PoolCore::statistics() const {
@@ -234,18 +248,6 @@ MemoryStatistics PoolCore::statistics() const {
 std::int64_t PoolCore::live_bytes() const noexcept {
   const Guard guard(lock_);
   return ledger_.now().all.allocated.current;
-}
-
-void PoolCore::trace(std::vector<MemoryMoment>* moments) noexcept {
-  const Guard guard(lock_);
-  moments_ = moments;
-}
-
-/// Writes as long as there is room: neither allocating nor freeing may fail for the sake of a trace.
-void PoolCore::note_moment() noexcept {
-  if (moments_->size() == moments_->capacity()) return;
-  const MemoryStatistics& now = ledger_.now();
-  moments_->push_back({now.all.allocated.current, now.activations.allocated.current});
 }
 
 void PoolCore::reset_peaks() {
@@ -282,6 +284,10 @@ void PoolCore::fail_after(std::int64_t n) {
 
 std::vector<SegmentInfo> PoolCore::segments() const {
   const Guard guard(lock_);
+  return list_segments();
+}
+
+std::vector<SegmentInfo> PoolCore::list_segments() const {
   std::vector<SegmentInfo> result;
   for (const Segment* segment = first_segment_; segment != nullptr; segment = segment->next) {
     SegmentInfo& info =
@@ -292,7 +298,8 @@ std::vector<SegmentInfo> PoolCore::segments() const {
                              .requested = b->requested,
                              .live = b->live,
                              .category = b->category,
-                             .tag = b->tag == nullptr ? std::string() : b->tag->name});
+                             .tag = b->tag == nullptr ? std::string() : b->tag->name,
+                             .origin = b->live ? b->origin : Origin{}});
     }
   }
   return result;

@@ -23,7 +23,7 @@
 #include "memory/free_bins.h"
 #include "memory/ledger.h"
 #include "memory/spin_lock.h"
-#include "reprise/memory/pool.h"
+#include "reprise/memory/trace.h"
 
 namespace reprise::detail {
 
@@ -41,7 +41,8 @@ class PoolCore {
   PoolCore(const PoolCore&) = delete;
   PoolCore& operator=(const PoolCore&) = delete;
 
-  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag);
+  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin);
+  void rename(Block* block, const Origin& origin) noexcept;
   void free(BlockRecord* block) noexcept;
   void recategorise(Block* block, Category category) noexcept;
 
@@ -53,7 +54,8 @@ class PoolCore {
   Usage usage(const MemoryTag* tag) const;
   std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
   void fail_after(std::int64_t n);
-  void trace(std::vector<MemoryMoment>* moments) noexcept;
+  void begin_trace(MemoryTrace& trace);
+  void end_trace() noexcept;
   std::vector<SegmentInfo> segments() const;
   const Source& source() const { return *source_; }
 
@@ -79,9 +81,12 @@ class PoolCore {
   void absorb_right(BlockRecord* block) noexcept;
   std::size_t release_unused_segments() noexcept;
   bool injected_failure() noexcept;
-  void note_moment() noexcept;
+  void note(MemoryEvent::Action action, const Block& block) noexcept;
+  void note(MemoryEvent::Action action, const Segment& segment) noexcept;
+  void note(MemoryEvent event) noexcept;
+  std::vector<SegmentInfo> list_segments() const;
   [[noreturn]] void throw_out_of_memory(std::size_t bytes, Category category, const MemoryTag* tag,
-                                        bool injected);
+                                        const Origin& origin, bool injected);
   bool unheld() const noexcept { return owners_ == 0 && ledger_.live() == 0; }
 
   // What a pair of allocate and free touches comes first.
@@ -89,7 +94,7 @@ class PoolCore {
   bool passthrough_;
   bool poisons_;
   std::int64_t until_failure_ = -1;               // allocations that still succeed; negative: all do
-  std::vector<MemoryMoment>* moments_ = nullptr;  // where a trace under way is written
+  MemoryTrace* trace_ = nullptr;     // the one under way
   std::int64_t owners_ = 1;
   Pool handle_;  // what blocks point to
   Ledger ledger_;

@@ -49,6 +49,25 @@ Target heads_of(const Target& packed, std::int64_t heads, std::int64_t which) {
 
 }  // namespace
 
+namespace {
+/// Two products of (T, D) and (D, T), or half of that below the diagonal.
+double attention_flops(const kernels::AttentionParams& params, double rows, double keys, double width) {
+  return 4.0 * rows * keys * width * (params.causal ? 0.5 : 1.0);
+}
+}  // namespace
+
+double Attention::flops(SpecSpan in) const {
+  const Shape& q = in[0].shape;
+  return attention_flops(params, static_cast<double>(q[0] * q[1] * q[2]), static_cast<double>(q[2]),
+                         static_cast<double>(q[3]));
+}
+
+double PackedAttention::flops(SpecSpan in) const {
+  const Shape& x = in[0].shape;  // (B, T, 3 C)
+  return attention_flops(params, static_cast<double>(x[0] * x[1]), static_cast<double>(x[1]),
+                         static_cast<double>(x[2]) / 3);
+}
+
 Specs Attention::infer(SpecSpan in) const {
   for (std::size_t i = 0; i < 3; ++i) {
     require_floating(name, in[i]);

@@ -103,6 +103,11 @@ Specs Conv2d::infer(SpecSpan in) const {
   return {out};
 }
 
+double Conv2d::flops(SpecSpan in) const {
+  const Shape& w = in[1].shape;  // (O, I / groups, KH, KW)
+  return 2.0 * static_cast<double>(infer(in)[0].shape.numel()) * static_cast<double>(w[1] * w[2] * w[3]);
+}
+
 Saves Conv2d::saves(GradMask needs) const {
   return {.inputs = ((needs & 1) != 0 ? 2u : 0u) | ((needs & 2) != 0 ? 1u : 0u), .outputs = 0};
 }

@@ -75,6 +75,12 @@ Specs Matmul::infer(SpecSpan in) const {
   return {out};
 }
 
+double Matmul::flops(SpecSpan in) const {
+  const Spec out = infer(in)[0];
+  return 2.0 * static_cast<double>(out.shape.numel()) *
+         static_cast<double>(in[0].shape[in[0].shape.rank() - 1]);
+}
+
 Saves Matmul::saves(GradMask needs) const {
   return {.inputs = ((needs & 1) != 0 ? 2u : 0u) | ((needs & 2) != 0 ? 1u : 0u), .outputs = 0};
 }
@@ -130,6 +136,12 @@ Specs Linear::infer(SpecSpan in) const {
   out.channels_last = false;
   out.shape[out.shape.rank() - 1] = out_size;
   return {out};
+}
+
+double Linear::flops(SpecSpan in) const {
+  const std::int64_t rows =
+      in[0].shape.numel() / std::max<std::int64_t>(in[0].shape[in[0].shape.rank() - 1], 1);
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(in[1].shape.numel());
 }
 
 Saves Linear::saves(GradMask needs) const {

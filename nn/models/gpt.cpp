@@ -80,6 +80,7 @@ CausalSelfAttention::CausalSelfAttention(const GptConfig& config)
       heads(config.heads) {}
 
 Tensor CausalSelfAttention::operator()(Tensor x) const {
+  const ModuleScope scope("attn");
   const double p = resid_dropout.training ? resid_dropout.p : 0.0;
   return resid_dropout(c_proj(packed_attention(c_attn(std::move(x)), heads, {.dropout = p})));
 }
@@ -95,7 +96,10 @@ Mlp::Mlp(const GptConfig& config)
       c_proj(gpt_linear(4 * config.width, config.width, residual_deviation(config))),
       dropout{.p = config.dropout} {}
 
-Tensor Mlp::operator()(Tensor x) const { return dropout(c_proj(c_fc(std::move(x), Activation::gelu_tanh))); }
+Tensor Mlp::operator()(Tensor x) const {
+  const ModuleScope scope("mlp");
+  return dropout(c_proj(c_fc(std::move(x), Activation::gelu_tanh)));
+}
 
 void Mlp::visit(Visitor& v) {
   v.child("c_fc", c_fc);
@@ -138,24 +142,38 @@ Tensor Gpt::hidden(const Tensor& ids) {
     throw ShapeError(fmt::format("[gpt] ids must be (B, T) with T up to the context {}, not {}",
                                  config.context, to_string(ids.shape())));
   }
+  const ModuleScope scope("transformer");
   Tensor x = drop(wte(ids) + slice(wpe.weight, 0, 0, ids.size(1)));
   if (segments.strategy == checkpoint::Strategy::cheap) {  // each half brings back its own norm only
     checkpoint::sequence(segments, 2 * config.layers, [&](std::int64_t i) {
+      const ModuleScope in_block(fmt::format("h.{}", i / 2));
       const GptBlock& block = h[static_cast<std::size_t>(i / 2)];
       x = i % 2 == 0 ? block.attend(std::move(x)) : block.feed_forward(std::move(x));
     });
   } else {
-    checkpoint::sequence(segments, config.layers,
-                         [&](std::int64_t i) { x = h[static_cast<std::size_t>(i)](std::move(x)); });
+    checkpoint::sequence(segments, config.layers, [&](std::int64_t i) {
+      const ModuleScope in_block(fmt::format("h.{}", i));
+      x = h[static_cast<std::size_t>(i)](std::move(x));
+    });
   }
   return ln_f(std::move(x));
 }
 
-Tensor Gpt::operator()(const Tensor& ids) { return linear(hidden(ids), wte.weight); }
+Tensor Gpt::operator()(const Tensor& ids) {
+  Tensor x = hidden(ids);
+  const ModuleScope scope("lm_head");
+  return linear(std::move(x), wte.weight);
+}
 
 Tensor Gpt::loss(const Tensor& ids, const Tensor& targets) {
-  if (config.loss_chunk > 0) return linear_cross_entropy(hidden(ids), wte.weight, targets, config.loss_chunk);
-  return cross_entropy((*this)(ids), targets);
+  if (config.loss_chunk > 0) {
+    const Tensor x = hidden(ids);
+    const ModuleScope scope("lm_head");
+    return linear_cross_entropy(x, wte.weight, targets, config.loss_chunk);
+  }
+  const Tensor logits = (*this)(ids);
+  const ModuleScope scope("loss");
+  return cross_entropy(logits, targets);
 }
 
 void Gpt::visit(Visitor& v) {

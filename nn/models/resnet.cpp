@@ -32,6 +32,8 @@ std::int64_t outputs(BlockKind kind, std::int64_t width) {
   return kind == BlockKind::basic ? width : 4 * width;
 }
 
+std::string block_name(std::size_t stage, std::size_t i) { return fmt::format("layer{}.{}", stage + 1, i); }
+
 }  // namespace
 
 ResnetConfig resnet_preset(std::string_view name) {
@@ -64,6 +66,7 @@ void check(const ResnetConfig& config) {
 }
 
 Tensor Shortcut::operator()(const Tensor& x) {
+  const ModuleScope scope("downsample");
   if (conv) {
     Tensor y = (*conv)(x);
     return norm ? (*norm)(std::move(y)) : y;
@@ -158,35 +161,50 @@ Tensor Resnet::operator()(const Tensor& images) {
     throw ShapeError(fmt::format("[resnet] images must be (N, {}, H, W), not {}", config.channels,
                                  to_string(images.shape())));
   }
-  std::vector<ResidualBlock*> sequence;
-  for (auto& stage : layers) {
-    for (ResidualBlock& block : stage) sequence.push_back(&block);
+  struct Placed {
+    ResidualBlock* block;
+    std::string name;
+  };
+  std::vector<Placed> sequence;
+  for (std::size_t stage = 0; stage < layers.size(); ++stage) {
+    for (std::size_t i = 0; i < layers[stage].size(); ++i)
+      sequence.push_back({&layers[stage][i], block_name(stage, i)});
   }
-  Tensor x = conv1(images);
+  Tensor x = start_stem(images);
   checkpoint::sequence(segments, blocks(), [&](std::int64_t i) {
     if (i == 0) x = finish_stem(std::move(x));  // in the first block's segment, which frees what it makes
-    x = (*sequence[static_cast<std::size_t>(i)])(std::move(x));
+    const Placed& placed = sequence[static_cast<std::size_t>(i)];
+    const ModuleScope scope(placed.name);
+    x = (*placed.block)(std::move(x));
   });
+  const ModuleScope scope("head");
   if (config.block == BlockKind::pre_activation) x = bn1(std::move(x), true);
   return fc(global_avg_pool2d(x));
 }
 
+Tensor Resnet::start_stem(const Tensor& images) {
+  const ModuleScope scope("stem");
+  return conv1(images);
+}
+
 Tensor Resnet::finish_stem(Tensor x) {
+  const ModuleScope scope("stem");
   if (config.block != BlockKind::pre_activation) x = bn1(std::move(x), true);
   if (config.large_images) x = max_pool2d(x, {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}});
   return x;
 }
 
 Tensor Resnet::loss(const Tensor& images, const Tensor& labels) {
-  return cross_entropy((*this)(images), labels);
+  const Tensor logits = (*this)(images);
+  const ModuleScope scope("loss");
+  return cross_entropy(logits, labels);
 }
 
 void Resnet::visit(Visitor& v) {
   v.child("conv1", conv1);
   v.child("bn1", bn1);
   for (std::size_t stage = 0; stage < layers.size(); ++stage) {
-    for (std::size_t i = 0; i < layers[stage].size(); ++i)
-      v.child(fmt::format("layer{}.{}", stage + 1, i), layers[stage][i]);
+    for (std::size_t i = 0; i < layers[stage].size(); ++i) v.child(block_name(stage, i), layers[stage][i]);
   }
   v.child("fc", fc);
 }

@@ -11,6 +11,7 @@
 #include "reprise/kernels/optimiser.h"
 #include "reprise/kernels/reduce.h"
 #include "reprise/operation.h"
+#include "reprise/span.h"
 #include "reprise/tape.h"
 
 namespace reprise::nn {
@@ -18,6 +19,7 @@ namespace {
 
 /// A zeroed tensor for an optimiser's state, laid out as the parameter.
 Tensor state_like(const Tensor& parameter) {
+  const SpanScope span("optimiser state", Phase::optimiser, parameter.device());
   const DType dtype = parameter.dtype() == DType::float64 ? DType::float64 : DType::float32;
   return zeros(parameter.shape(), {.dtype = dtype,
                                    .device = parameter.device(),
@@ -125,6 +127,7 @@ std::vector<AdamW::Launch> AdamW::launches(std::int64_t ahead) {
 
 void AdamW::run(const std::vector<Launch>& all, double lr, const Tensor& gradient_scale,
                 const Tensor& rates) {
+  const SpanScope span("AdamW", Phase::optimiser, device_of(entries_));
   const NoGrad no_grad;
   for (const Launch& launch : all) {
     for (Entry* entry : launch.entries) change_in_place("AdamW", entry->parameter);
@@ -200,6 +203,7 @@ Sgd::Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options) :
 }
 
 void Sgd::run(double lr, const Tensor& gradient_scale, const Tensor& rates) {
+  const SpanScope span("Sgd", Phase::optimiser, device_of(entries_));
   const NoGrad no_grad;
   std::vector<kernels::SgdTensor> first;
   std::vector<kernels::SgdTensor> later;
@@ -268,6 +272,7 @@ GlobalNorm global_norm(std::span<const Tensor> parameters, double max_norm) {
     device = gradient.device();
     gradients.emplace_back(view_of(*gradient.value()));
   }
+  const SpanScope span("global_norm", Phase::optimiser, device);
   const TensorOptions options{.dtype = DType::float64, .device = device, .category = Category::workspace};
   GlobalNorm result{empty({}, options), empty({}, options)};
   const Exec exec(device, {});

@@ -5,6 +5,7 @@
 
 #include "reprise/node.h"
 #include "reprise/random.h"
+#include "reprise/span.h"
 #include "reprise/tape.h"
 
 namespace reprise {
@@ -27,6 +28,11 @@ struct Context {
   std::shared_ptr<Region> region;  // the innermost open one
   Spare* spare = nullptr;
   MemoryTag* tag = nullptr;  // the segment that new memory is booked under
+  // What the thread is doing, for errors, traces and profilers:
+  std::string_view operation;  // of static storage; empty: none
+  Phase phase = Phase::other;
+  const Place* place = nullptr;
+  SpanTrace* spans = nullptr;
   Generator generator;
   TapeCounters counters;
 

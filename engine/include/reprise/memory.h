@@ -5,3 +5,4 @@
 #include "reprise/memory/pool.h"
 #include "reprise/memory/source.h"
 #include "reprise/memory/statistics.h"
+#include "reprise/memory/trace.h"

@@ -32,6 +32,8 @@ class Region : public std::enable_shared_from_this<Region> {
   virtual void interrupted() noexcept = 0;
   /// The value, produced by a node of this region, cannot be computed again: it was changed in place.
   virtual void keep(Value& value) = 0;
+  /// What its memory is booked under.
+  virtual MemoryTag* tag() const = 0;
 };
 
 /// One recorded operation. It owns its outputs and lives as long as any of them is referred to. Allocated in
@@ -54,7 +56,8 @@ struct Node {
   std::shared_ptr<Region> region;
   std::size_t region_index = 0;
 
-  GradMask needs = 0;  // inputs that want a gradient
+  GradMask needs = 0;            // inputs that want a gradient
+  const Place* place = nullptr;  // of the model, where it was recorded
   Saves saves;
   kernels::RandomKey key;
   std::uint64_t pass = 0;  // the backward call that marked this node

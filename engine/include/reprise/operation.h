@@ -27,6 +27,9 @@
 //   bool view_gradient(const Spec& in, const Spec& out, const Strides& dy, Strides& dx) const;
 //                                                  the input's gradient as a view of the output's; false:
 //                                                  call backward
+//   double flops(SpecSpan in) const;                 of forward, a product and a sum being two: for estimates
+//   of
+//                                                  time where nothing runs; memory traffic counts anyway
 #pragma once
 
 #include <array>
@@ -190,6 +193,7 @@ struct OpTable {
   GradMask gradient_over_input;
   GradMask differentiable;
   GradMask gradient_inputs;
+  double (*flops)(const void* op, SpecSpan in);  // null: none worth counting beside the memory traffic
   int auxiliaries;
   bool random, replayable, cheap, gradient_in_place;
 };
@@ -231,6 +235,9 @@ const OpTable& op_table() {
     }
     if constexpr (requires { &Op::reuses; }) {
       t.reuses = [](const void* op, int output) { return static_cast<const Op*>(op)->reuses(output); };
+    }
+    if constexpr (requires { &Op::flops; }) {
+      t.flops = [](const void* op, SpecSpan in) { return static_cast<const Op*>(op)->flops(in); };
     }
     if constexpr (requires { Op::passes_gradient; }) t.passes_gradient = Op::passes_gradient;
     t.gradient_inputs = ~GradMask{0};

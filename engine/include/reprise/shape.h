@@ -57,16 +57,22 @@ std::array<std::int64_t, kMaxRank> row_major_strides(const Shape& shape);
 /// Strides of a (N, C, H, W) tensor whose memory order is N, H, W, C.
 std::array<std::int64_t, kMaxRank> channels_last_strides(const Shape& shape);
 
-/// A place where tensors live.
+struct DeviceProfile;
+
+/// A place where tensors live. Those on a dry device have sizes and take memory of a simulated capacity, but
+/// no values: everything runs on it except the kernels.
 struct Device {
-  DeviceKind kind = DeviceKind::cpu;
+  DeviceKind kind = DeviceKind::cpu;  // of a dry one: that of the device which it stands for
   int index = 0;
+  bool is_dry = false;
   static constexpr Device cpu() { return {}; }
   static constexpr Device cuda(int index = 0) { return {DeviceKind::cuda, index}; }
+  /// Stands for a device of that profile; equal profiles give equal devices.
+  static Device dry(const DeviceProfile& profile);
   bool operator==(const Device&) const = default;
 };
 
-/// "cpu", "cuda:0".
+/// "cpu", "cuda:0", "h200 (dry)".
 std::string to_string(Device device);
 
 /// The device that new tensors of this thread are made on, where nothing else is said: the CPU at first.

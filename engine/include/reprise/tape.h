@@ -52,6 +52,8 @@ struct TapeCounters {
   std::int64_t backward_nodes = 0;
   std::int64_t replayed_nodes = 0;
   std::int64_t replayed_bytes = 0;  // of outputs computed again
+  double recorded_ms = 0;           // on a dry device: how long the forwards would take there
+  double replayed_ms = 0;           // and those of the replays
   bool operator==(const TapeCounters&) const = default;
 };
 

@@ -107,10 +107,10 @@ class Tensor {
   template <class T>
   std::vector<T> to_vector() const;
   /// Pointer to the elements of a tensor of type T, in the memory of its device; throws TypeError for another
-  /// type.
+  /// type, TapeError on a dry device.
   template <class T>
   T* data() const {
-    require_type(dtype_of<T>());
+    require_elements(dtype_of<T>());
     return static_cast<T*>(checked().data());
   }
 
@@ -131,7 +131,7 @@ class Tensor {
     return *value_;
   }
   [[noreturn]] static void throw_undefined();
-  void require_type(DType wanted) const;
+  void require_elements(DType wanted) const;
 
   Value* value_ = nullptr;
 };

@@ -36,9 +36,9 @@ struct Storage {
   std::size_t bytes() const { return block == nullptr ? 0 : block->requested; }
 };
 
-/// Memory for `bytes` bytes on `device`, in the pool's books under `category` and the open segment. Throws
-/// OutOfMemory.
-Storage* allocate_storage(Device device, std::size_t bytes, Category category);
+/// Memory for a tensor, in the pool's books under `category`, the open segment and what the thread is doing.
+/// Throws OutOfMemory.
+Storage* allocate_storage(const Spec& spec, Category category);
 void retain(Storage* storage) noexcept;
 void release(Storage* storage) noexcept;
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "reprise/memory/origin.h"
 #include "reprise/memory/source.h"
 #include "reprise/memory/statistics.h"
 #include "reprise/shape.h"
@@ -28,6 +29,7 @@ struct Block {
   MemoryTag* tag = nullptr;
   Pool* pool = nullptr;  // usable as long as the block lives, even when the pool's owner is gone
   Category category = Category::other;
+  Origin origin{};
 };
 
 /// Whether each request should reach the source, for memory checkers: true in builds with AddressSanitizer,
@@ -46,7 +48,8 @@ struct BlockInfo {
   std::size_t requested = 0;  // 0 when free
   bool live = false;
   Category category = Category::other;
-  std::string tag;  // empty: none
+  std::string tag{};  // empty: none
+  Origin origin{};    // of a live block
 };
 
 /// A piece of memory that the pool took from its source, and the blocks that tile it in the order of their
@@ -56,12 +59,6 @@ struct SegmentInfo {
   std::size_t bytes = 0;
   bool small = false;  // serves requests of up to 1 MiB
   std::vector<BlockInfo> blocks;
-};
-
-/// What is live after one allocation or one free, in bytes after rounding.
-struct MemoryMoment {
-  std::int64_t allocated = 0;
-  std::int64_t activations = 0;  // Category::activations and Category::recomputed
 };
 
 namespace detail {
@@ -81,8 +78,12 @@ class Pool {
   ~Pool();
 
   /// A block of at least `bytes` bytes, null for 0 bytes; a tag of another pool is ignored. Throws
-  /// OutOfMemory, after which nothing has changed but the counts of retries and failures.
-  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag = nullptr);
+  /// OutOfMemory, after which nothing has changed but the counts of retries and failures. `origin` is what
+  /// errors, traces and `segments` say of the block.
+  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag = nullptr, const Origin& origin = {});
+
+  /// What a live block is called from now on.
+  void rename(Block* block, const Origin& origin) noexcept;
 
   /// Takes a block back; null is ignored.
   void free(Block* block) noexcept;
@@ -146,22 +147,6 @@ class MemoryScope {
  private:
   detail::PoolCore* core_;
   std::unique_ptr<detail::ScopeWindow> window_;
-};
-
-/// Writes down what is live after every allocation and free in a pool while it lives; one at a time, and the
-/// pool's owner must outlive it.
-class MemoryTrace {
- public:
-  /// Keeps the first `most` moments.
-  explicit MemoryTrace(Pool& pool, std::size_t most = std::size_t{1} << 18);
-  MemoryTrace(const MemoryTrace&) = delete;
-  MemoryTrace& operator=(const MemoryTrace&) = delete;
-  ~MemoryTrace();
-  const std::vector<MemoryMoment>& moments() const { return moments_; }
-
- private:
-  detail::PoolCore* core_;
-  std::vector<MemoryMoment> moments_;
 };
 
 /// The pool of a device's tensors, made at its first use over `source_of(device)`. Throws DeviceError where

@@ -42,7 +42,10 @@ std::unique_ptr<Source> host_source();
 /// Memory of a CUDA device. Throws DeviceError where it cannot be used.
 std::unique_ptr<Source> cuda_source(int device);
 
-/// `host_source()` or `cuda_source()`.
+/// Memory of a dry device: counted, but not there.
+std::unique_ptr<Source> dry_source(Device device);
+
+/// `host_source()`, `cuda_source()` or `dry_source()`.
 std::unique_ptr<Source> source_of(Device device);
 
 /// `inner`, but never more than `capacity_bytes` at a time.

@@ -14,6 +14,7 @@ struct Attention {
   static constexpr bool random = true;
   static constexpr int auxiliaries = 1;  // log-sum-exp of each row (B, H, T)
   Specs infer(SpecSpan in) const;
+  double flops(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 7, .outputs = 3}; }
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;
@@ -29,6 +30,7 @@ struct PackedAttention {
   static constexpr bool random = true;
   static constexpr int auxiliaries = 1;
   Specs infer(SpecSpan in) const;
+  double flops(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 1, .outputs = 3}; }
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;

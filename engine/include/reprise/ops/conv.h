@@ -18,6 +18,7 @@ struct Conv2d {
   bool has_bias = false;
   static constexpr std::string_view name = "conv2d";
   Specs infer(SpecSpan in) const;
+  double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;

@@ -17,6 +17,7 @@ struct LinearCrossEntropy {
   static constexpr std::string_view name = "linear_cross_entropy";
   static constexpr int auxiliaries = 2;  // log-sum-exp of each row; number of rows that count
   Specs infer(SpecSpan in) const;
+  double flops(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 7, .outputs = 6}; }
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;

@@ -17,6 +17,7 @@ namespace ops {
 struct Matmul {
   static constexpr std::string_view name = "matmul";
   Specs infer(SpecSpan in) const;
+  double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;
@@ -29,6 +30,7 @@ struct Linear {
   bool has_bias = true;
   static constexpr std::string_view name = "linear";
   Specs infer(SpecSpan in) const;
+  double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;

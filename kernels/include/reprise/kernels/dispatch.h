@@ -7,8 +7,11 @@ namespace reprise::kernels {
 
 constexpr DeviceKind device_of(const Queue& queue) { return queue.device; }
 constexpr DeviceKind device_of(DeviceKind device) { return device; }
+constexpr bool is_dry(const Queue& queue) { return queue.dry; }
+constexpr bool is_dry(DeviceKind) { return false; }
 
-/// A function of a contract: called like one, it runs on the device that its first argument names.
+/// A function of a contract: called like one, it runs on the device that its first argument names. On a
+/// dry queue it does nothing; how much workspace it takes is known all the same.
 template <class Signature>
 struct Kernel;
 
@@ -18,6 +21,7 @@ struct Kernel<Result(First, Rest...)> {
   Result (*on_cuda)(First, Rest...);
 
   Result operator()(First first, Rest... rest) const {
+    if (is_dry(first)) return Result();
     return (device_of(first) == DeviceKind::cpu ? on_cpu : on_cuda)(first, rest...);
   }
 };

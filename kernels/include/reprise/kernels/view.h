@@ -131,6 +131,8 @@ struct Queue {
   DeviceReport* report = nullptr;
   /// Added to every RandomKey::node, so that a captured CUDA graph draws new numbers each time; null for 0.
   const std::uint64_t* node_offset = nullptr;
+  /// Kernels return at once and touch nothing.
+  bool dry = false;
 };
 
 /// Scratch memory that the caller provides; every family states how many bytes it needs.

@@ -82,6 +82,7 @@ struct Resnet {
   std::int64_t blocks() const;
 
  private:
+  Tensor start_stem(const Tensor& images);
   Tensor finish_stem(Tensor x);
 };
 

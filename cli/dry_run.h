@@ -1,0 +1,26 @@
+// The program's own training step on a dry device.
+#pragma once
+
+#include "cli/task.h"
+#include "reprise/predict.h"
+
+namespace reprise::cli {
+
+/// What `steps` steps of the run, at most, take on a device of that profile. Throws OutOfMemory where they do
+/// not fit.
+checkpoint::Prediction dry_run(const RunOptions& options, const checkpoint::Setting& setting,
+                               const DeviceProfile& profile, std::int64_t steps);
+
+/// The task in words, made on a dry device.
+std::string describe_dry(const RunOptions& options, const DeviceProfile& profile);
+
+/// The profile without its limit.
+DeviceProfile unlimited(DeviceProfile profile);
+
+/// The profile of the device that the run is for: that device, with what it can hold.
+DeviceProfile profile_of_run(const RunOptions& options);
+
+/// Settings worth trying, from the cheapest in time to the cheapest in memory.
+std::vector<checkpoint::Setting> all_settings();
+
+}  // namespace reprise::cli

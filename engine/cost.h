@@ -1,0 +1,12 @@
+// How long a node's forward would take on a device that is only described.
+#pragma once
+
+#include "reprise/node.h"
+
+namespace reprise::detail {
+
+/// Milliseconds: the longer of its arithmetic at the profile's peak rate and its memory traffic (inputs and
+/// outputs once) at the peak bandwidth. A view takes none.
+double estimated_forward_ms(Device dry_device, const Node& node);
+
+}  // namespace reprise::detail

@@ -1,0 +1,133 @@
+// Dry devices: which profiles there are, and memory that is only counted.
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <deque>
+#include <mutex>
+
+#include "reprise/device_profile.h"
+#include "reprise/error.h"
+
+namespace reprise {
+namespace {
+
+constexpr std::size_t kGiB = std::size_t{1} << 30;
+constexpr int kMostProfiles = 64;
+
+/// Rates from the data sheets (dense, without sparsity; float32 without TF32); capacities as a program finds
+/// them free on an idle card, rounded down.
+const std::array<DeviceProfile, 5>& known_profiles() {
+  static const std::array<DeviceProfile, 5> profiles{
+      DeviceProfile{}, DeviceProfile{"h200", DeviceKind::cuda, 139 * kGiB, 67e12, 989e12, 4.8e12},
+      DeviceProfile{"h100", DeviceKind::cuda, 78 * kGiB, 67e12, 989e12, 3.35e12},
+      DeviceProfile{"a100", DeviceKind::cuda, 78 * kGiB, 19.5e12, 312e12, 2.0e12},
+      DeviceProfile{"rtx4090", DeviceKind::cuda, 23 * kGiB, 82.6e12, 165e12, 1.0e12}};
+  return profiles;
+}
+
+struct Unit {
+  std::string_view name;
+  double bytes;
+};
+constexpr std::array kUnits{Unit{"GiB", 0x1p30}, Unit{"MiB", 0x1p20}, Unit{"KiB", 0x1p10}, Unit{"GB", 1e9},
+                            Unit{"MB", 1e6},     Unit{"KB", 1e3},     Unit{"B", 1}};
+
+[[noreturn]] void throw_unknown(std::string_view text) {
+  throw ValueError(fmt::format(
+      "[profile] '{}' is none; give cpu, h200, h100, a100, rtx4090 or a capacity such as 24GiB", text));
+}
+
+/// Bytes of "24GiB"; negative when the text is no such thing.
+double parse_bytes(std::string_view text) {
+  for (const Unit& unit : kUnits) {
+    if (!text.ends_with(unit.name)) continue;
+    const std::string_view number = text.substr(0, text.size() - unit.name.size());
+    double value = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+    const bool whole = error == std::errc() && end == number.data() + number.size() && !number.empty();
+    return whole && std::isfinite(value) ? value * unit.bytes : -1;
+  }
+  return -1;
+}
+
+struct Registry {
+  std::mutex mutex;
+  std::deque<DeviceProfile> profiles;  // by index of the dry device
+};
+
+Registry& registry() {
+  static auto& made = *new Registry;
+  return made;
+}
+
+/// Addresses that nobody reads, aligned as a device's are.
+class DrySource final : public Source {
+ public:
+  explicit DrySource(Device device)
+      : name_(to_string(device)), capacity_(profile_of(device).capacity_bytes) {}
+
+  void* allocate(std::size_t bytes) override {
+    if (bytes > capacity_ - used_) return nullptr;
+    used_ += bytes;
+    const std::uintptr_t address = next_;
+    next_ += (bytes + kAlignment - 1) / kAlignment * kAlignment + kAlignment;
+    return reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr): never dereferenced
+  }
+  void release(void*, std::size_t bytes) noexcept override { used_ -= bytes; }
+  std::size_t capacity() const override { return capacity_; }
+  std::string_view name() const override { return name_; }
+  bool host_accessible() const override { return false; }
+
+ private:
+  static constexpr std::uintptr_t kAlignment = std::uintptr_t{1} << 21;
+  std::string name_;
+  std::size_t capacity_;
+  std::size_t used_ = 0;
+  std::uintptr_t next_ = kAlignment;
+};
+
+}  // namespace
+
+DeviceProfile parse_profile(std::string_view text) {
+  for (const DeviceProfile& profile : known_profiles()) {
+    if (profile.name == text) return profile;
+  }
+  const double bytes = parse_bytes(text);
+  if (bytes < 0) throw_unknown(text);
+  if (bytes < 1)
+    throw ValueError(fmt::format("[profile] a capacity of '{}' holds nothing; give at least one byte", text));
+  DeviceProfile profile = known_profiles()[1];
+  profile.name = std::string(text);
+  profile.capacity_bytes = bytes >= 0x1p62 ? kUnlimited : static_cast<std::size_t>(bytes);
+  return profile;
+}
+
+Device Device::dry(const DeviceProfile& profile) {
+  if (profile.capacity_bytes == 0)
+    throw ValueError(fmt::format("[profile] '{}' has a capacity of 0 bytes; give it some", profile.name));
+  Registry& state = registry();
+  const std::lock_guard guard(state.mutex);
+  int index = 0;
+  for (const DeviceProfile& known : state.profiles) {
+    if (known == profile) return {profile.kind, index, true};
+    ++index;
+  }
+  if (index == kMostProfiles)
+    throw ValueError(fmt::format("[profile] more than {} different profiles in one program", kMostProfiles));
+  state.profiles.push_back(profile);
+  return {profile.kind, index, true};
+}
+
+const DeviceProfile& profile_of(Device device) {
+  Registry& state = registry();
+  const std::lock_guard guard(state.mutex);
+  if (!device.is_dry || static_cast<std::size_t>(device.index) >= state.profiles.size())
+    throw ValueError("[profile] only dry devices have one; make one with Device::dry");
+  return state.profiles[static_cast<std::size_t>(device.index)];
+}
+
+std::unique_ptr<Source> dry_source(Device device) { return std::make_unique<DrySource>(device); }
+
+}  // namespace reprise

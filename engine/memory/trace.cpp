@@ -1,0 +1,149 @@
+#include "reprise/memory/trace.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+
+#include "memory/clock.h"
+#include "memory/pool_core.h"
+#include "reprise/error.h"
+
+namespace reprise {
+MemoryTrace::MemoryTrace(Pool& pool, std::size_t most)
+    : core_(pool.core_), most_(most), start_ns_(detail::now_ns()) {
+  core_->begin_trace(*this);
+}
+
+MemoryTrace::~MemoryTrace() { core_->end_trace(); }
+
+namespace detail {
+
+void PoolCore::begin_trace(MemoryTrace& trace) {
+  const std::lock_guard guard(lock_);
+  if (trace_ != nullptr) throw Error("[memory] the pool is being traced already; end that trace first");
+  trace.before_ = list_segments();
+  trace_ = &trace;
+}
+
+void PoolCore::end_trace() noexcept {
+  const std::lock_guard guard(lock_);
+  trace_ = nullptr;
+}
+
+void PoolCore::note(MemoryEvent::Action action, const Block& block) noexcept {
+  note({.action = action,
+        .category = block.category,
+        .address = block.data,
+        .requested = static_cast<std::int64_t>(block.requested),
+        .allocated = static_cast<std::int64_t>(block.allocated),
+        .origin = block.origin,
+        .tag = block.tag == nullptr ? std::string_view() : std::string_view(block.tag->name)});
+}
+
+void PoolCore::note(MemoryEvent::Action action, const Segment& segment) noexcept {
+  const auto bytes = static_cast<std::int64_t>(segment.bytes);
+  note({.action = action, .address = segment.data, .requested = bytes, .allocated = bytes});
+}
+
+/// Neither allocating nor freeing may fail for the sake of a trace.
+void PoolCore::note(MemoryEvent event) noexcept {
+  const MemoryStatistics& now = ledger_.now();
+  event.time_ns = now_ns() - trace_->start_ns_;
+  event.live_requested = now.all.requested.current;
+  event.live_allocated = now.all.allocated.current;
+  event.live_activations = now.activations.allocated.current;
+  event.reserved = now.reserved.current;
+  if (trace_->truncated_ || trace_->events_.size() == trace_->most_) {
+    trace_->truncated_ = true;
+    return;
+  }
+  try {
+    trace_->events_.push_back(event);
+  } catch (const std::bad_alloc&) {
+    trace_->truncated_ = true;
+  }
+}
+
+}  // namespace detail
+
+namespace {
+
+/// The blocks that live after some of a trace's events.
+class LiveBlocks {
+ public:
+  explicit LiveBlocks(const std::vector<SegmentInfo>& segments) {
+    for (const SegmentInfo& segment : segments) {
+      for (const BlockInfo& block : segment.blocks) {
+        if (block.live) blocks_[block.data] = block;
+      }
+    }
+  }
+
+  void apply(const MemoryEvent& event) {
+    using Action = MemoryEvent::Action;
+    if (event.action == Action::allocate) {
+      blocks_[event.address] = {.data = event.address,
+                                .allocated = static_cast<std::size_t>(event.allocated),
+                                .requested = static_cast<std::size_t>(event.requested),
+                                .live = true,
+                                .category = event.category,
+                                .tag = std::string(event.tag),
+                                .origin = event.origin};
+    } else if (event.action == Action::free) {
+      blocks_.erase(event.address);
+    } else if (event.action == Action::recategorise) {
+      if (const auto found = blocks_.find(event.address); found != blocks_.end())
+        found->second.category = event.category;
+    }
+  }
+
+  std::int64_t allocated() const {
+    std::int64_t bytes = 0;
+    for (const auto& [address, block] : blocks_) bytes += static_cast<std::int64_t>(block.allocated);
+    return bytes;
+  }
+
+  std::vector<BlockInfo> list() const {
+    std::vector<BlockInfo> result;
+    for (const auto& [address, block] : blocks_) result.push_back(block);
+    return result;
+  }
+
+ private:
+  std::unordered_map<const void*, BlockInfo> blocks_;
+};
+
+bool precedes(const BlockInfo& a, const BlockInfo& b) {
+  return a.allocated != b.allocated ? a.allocated > b.allocated : a.data < b.data;
+}
+
+}  // namespace
+
+MemoryPeak peak_of(const std::vector<SegmentInfo>& before, const std::vector<MemoryEvent>& events) {
+  LiveBlocks blocks(before);
+  MemoryPeak peak{.event = events.size(), .allocated = blocks.allocated()};
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    if (events[i].live_allocated <= peak.allocated) continue;
+    peak.allocated = events[i].live_allocated;
+    peak.event = i;
+  }
+  if (peak.event < events.size()) {
+    for (std::size_t i = 0; i <= peak.event; ++i) blocks.apply(events[i]);
+    peak.origin = events[peak.event].origin;
+  }
+  peak.live = blocks.list();
+  std::sort(peak.live.begin(), peak.live.end(), precedes);
+  std::map<std::string, std::int64_t> tags;
+  for (const BlockInfo& block : peak.live) {
+    const auto bytes = static_cast<std::int64_t>(block.allocated);
+    peak.by_category[static_cast<std::size_t>(block.category)] += bytes;
+    if (!block.tag.empty()) tags[block.tag] += bytes;
+  }
+  peak.by_tag.assign(tags.begin(), tags.end());
+  std::stable_sort(peak.by_tag.begin(), peak.by_tag.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return peak;
+}
+
+}  // namespace reprise

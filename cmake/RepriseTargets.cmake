@@ -20,13 +20,14 @@ function(reprise_configure target)
   endif()
 endfunction()
 
-# Defines the layer NAME in the current folder: every source below it (except cuda/), its public headers in include/, and
+# Defines the layer NAME in the current folder: every source below it (except backends of CUDA), its public headers in include/, and
 # the layers that it may see. The target is reprise_NAME, known to users as reprise::NAME.
 function(reprise_add_layer name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LAYERS")
   set(target reprise_${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "^${CMAKE_CURRENT_SOURCE_DIR}/(cuda|cuda_absent|simt)/")  # see kernels/CMakeLists.txt
+  # See kernels/CMakeLists.txt. What says how much scratch CUDA takes is part of every program.
+  list(FILTER sources EXCLUDE REGEX "^${CMAKE_CURRENT_SOURCE_DIR}/(cuda/[^/]*$|cuda_absent/|simt/)")
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/include/*.h")
 
   add_library(${target} STATIC ${sources})

@@ -74,11 +74,6 @@ Problem problem_of(const Queue& queue, const AttentionParams& params, RandomKey 
 
 }  // namespace
 
-std::size_t attention_workspace_bytes(DeviceKind, const AttentionParams&, const ConstView& q, bool backward) {
-  if (!backward || q.numel() == 0) return 0;
-  return sizeof(float) * static_cast<std::size_t>(q.sizes[0] * q.sizes[1] * q.sizes[2]);
-}
-
 void attention_forward(const Queue& queue, const AttentionParams& params, RandomKey key, const ConstView& q,
                        const ConstView& k, const ConstView& v, const View& out, const View& lse,
                        const Workspace&) {
@@ -97,7 +92,7 @@ void attention_backward(const Queue& queue, const AttentionParams& params, Rando
                         const Workspace& workspace) {
   if (q.numel() == 0 || !(dq || dk || dv)) return;
   const Problem problem = problem_of(queue, params, key, q);
-  require_workspace("attention", workspace, attention_workspace_bytes(DeviceKind::cuda, params, q, true));
+  require_workspace("attention", workspace, delta_bytes(q));
   dispatch_trained("attention", q.dtype, [&]<class T>() {
     const auto target = [](const Target& to) { return to ? heads_of<T>(to.view, to.write) : Heads<T>{}; };
     float* const delta = static_cast<float*>(workspace.data);

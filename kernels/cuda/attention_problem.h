@@ -4,6 +4,7 @@
 
 #include "cuda/element.cuh"
 #include "cuda/launch.h"
+#include "cuda/workspace/attention.h"
 #include "reprise/kernels/attention.h"
 #include "reprise/kernels/philox.h"
 

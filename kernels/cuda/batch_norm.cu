@@ -196,16 +196,7 @@ void dispatch_relu(bool relu, F&& f) {
     f.template operator()<false>();
 }
 
-/// Floats of the workspace before the partial sums, which begin at 16 bytes.
-std::int64_t offset_slope_floats(std::int64_t channels) { return ceil_div(2 * channels, 4) * 4; }
-
 }  // namespace
-
-std::size_t batch_norm_workspace_bytes(DeviceKind, const ConstView& x) {
-  const auto [rows, channels] = ChannelRows(x);
-  return static_cast<std::size_t>(offset_slope_floats(channels)) * sizeof(float) +
-         column_sums_bytes(rows, channels, 16 / static_cast<int>(size_of(x.dtype)), 2);
-}
 
 void batch_norm_apply(const Queue& queue, double eps, bool relu, const ConstView& x, const ConstView& mean,
                       const ConstView& variance, const ConstView& weight, const ConstView& bias,
@@ -217,9 +208,9 @@ void batch_norm_apply(const Queue& queue, double eps, bool relu, const ConstView
     const bool packed = channels_packed<T>(channels, x.data, y.data, weight.data, bias.data);
     dispatch_pack<T>(packed, [&]<int kVec>() {
       dispatch_relu(relu, [&]<bool kRelu>() {
-        const ColumnPlan plan(rows, channels, kVec, false, kMapBlocks);
-        launch("batch_norm", queue, batch_norm_apply_kernel<T, kVec, kRelu>, plan.grid, plan.block, 0, map,
-               x.as<T>(), y.as<T>(), rows, channels, plan.chunk_rows);
+        const ColumnPlan plan(multiprocessors(), rows, channels, kVec, false, kMapBlocks);
+        launch("batch_norm", queue, batch_norm_apply_kernel<T, kVec, kRelu>, grid_of(plan), block_of(plan), 0,
+               map, x.as<T>(), y.as<T>(), rows, channels, plan.chunk_rows);
       });
     });
   });
@@ -233,7 +224,7 @@ void batch_norm_backward(const Queue& queue, double eps, bool relu, bool trainin
   const auto [rows, channels] = ChannelRows(x);
   dispatch_trained(kOperation, x.dtype, [&, rows = rows, channels = channels]<class T>() {
     if (channels == 0) return;
-    require_workspace(kOperation, workspace, batch_norm_workspace_bytes(queue.device, x));
+    require_workspace(kOperation, workspace, batch_norm_bytes(x));
     auto* const offset_slope = static_cast<float*>(workspace.data);
     BatchNormGradients<T> call{
         {mean.as<float>(), variance.as<float>(), weight.as<T>(), bias.as<T>(), static_cast<float>(eps)},
@@ -249,18 +240,19 @@ void batch_norm_backward(const Queue& queue, double eps, bool relu, bool trainin
     const bool packed = channels_packed<T>(channels, x.data, dy.data, dx.view.data, weight.data, bias.data);
     dispatch_pack<T>(packed, [&]<int kVec>() {
       dispatch_relu(relu, [&]<bool kRelu>() {
-        const ColumnPlan plan(rows, channels, kVec);
+        const ColumnPlan plan(multiprocessors(), rows, channels, kVec);
         call.chunk_rows = plan.chunk_rows;
         if (dweight || dbias || (training && dx)) {
-          launch(kOperation, queue, chunk_gradients_kernel<T, kVec, kRelu>, plan.grid, plan.block, 0, call);
+          launch(kOperation, queue, chunk_gradients_kernel<T, kVec, kRelu>, grid_of(plan), block_of(plan), 0,
+                 call);
           launch(kOperation, queue, combine_gradients_kernel<T>, combine_grid(channels), kCombineBlock, 0,
-                 call, plan.chunks(), training, ParameterGradient<T>(dweight), ParameterGradient<T>(dbias));
+                 call, plan.chunks, training, ParameterGradient<T>(dweight), ParameterGradient<T>(dbias));
         }
         if (dx) {
-          const ColumnPlan map(rows, channels, kVec, false, kMapBlocks);
+          const ColumnPlan map(multiprocessors(), rows, channels, kVec, false, kMapBlocks);
           call.chunk_rows = map.chunk_rows;
-          launch(kOperation, queue, batch_norm_dx_kernel<T, kVec, kRelu>, map.grid, map.block, 0, call,
-                 training);
+          launch(kOperation, queue, batch_norm_dx_kernel<T, kVec, kRelu>, grid_of(map), block_of(map), 0,
+                 call, training);
         }
       });
     });

@@ -1,19 +1,11 @@
-// What the kernels of batch norm share: x is (rows, C), the rows being N or the positions (n, h, w) of a
-// channels-last image.
+// What the kernels of batch norm share.
 #pragma once
 
 #include "cuda/columns.cuh"
+#include "cuda/workspace/norms.h"
 #include "reprise/kernels/norm.h"
 
 namespace reprise::kernels::cuda {
-
-/// Rows and channels of x.
-struct ChannelRows {
-  std::int64_t rows, channels;
-
-  explicit ChannelRows(const Layout& x)
-      : rows(x.sizes[1] == 0 ? 0 : x.numel() / x.sizes[1]), channels(x.sizes[1]) {}
-};
 
 /// Whether all channels of a row can be read in packs.
 template <class T, class... Data>

@@ -141,14 +141,14 @@ void batch_norm_statistics(const Queue& queue, const ConstView& x, const View& m
   const auto [rows, channels] = ChannelRows(x);
   dispatch_trained(kOperation, x.dtype, [&, rows = rows, channels = channels]<class T>() {
     if (rows == 0) return;
-    require_workspace(kOperation, workspace, batch_norm_workspace_bytes(queue.device, x));
+    require_workspace(kOperation, workspace, batch_norm_bytes(x));
     auto* const partials = static_cast<float*>(workspace.data);
     dispatch_pack<T>(channels_packed<T>(channels, x.data), [&]<int kVec>() {
-      const ColumnPlan plan(rows, channels, kVec);
-      launch(kOperation, queue, chunk_moments_kernel<T, kVec>, plan.grid, plan.block, 0, x.as<T>(), rows,
-             channels, plan.chunk_rows, partials);
+      const ColumnPlan plan(multiprocessors(), rows, channels, kVec);
+      launch(kOperation, queue, chunk_moments_kernel<T, kVec>, grid_of(plan), block_of(plan), 0, x.as<T>(),
+             rows, channels, plan.chunk_rows, partials);
       launch(kOperation, queue, join_chunks_kernel, combine_grid(channels), kCombineBlock, 0, partials, rows,
-             channels, plan.chunk_rows, plan.chunks(), mean.as<float>(), variance.as<float>());
+             channels, plan.chunk_rows, plan.chunks, mean.as<float>(), variance.as<float>());
     });
   });
 }

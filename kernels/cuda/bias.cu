@@ -36,29 +36,21 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
   for (int i = 0; i < kVec; ++i) partials[blockIdx.y * columns + task.column + i] = sums[i];
 }
 
-/// Whether neighbours in memory are in one column.
-bool is_transposed(const ConstView& dy) { return dy.strides[1] != 1 && dy.strides[0] == 1; }
-
 }  // namespace
-
-std::size_t bias_backward_workspace_bytes(DeviceKind, const ConstView& dy) {
-  const int pack = 16 / static_cast<int>(size_of(dy.dtype));
-  return column_sums_bytes(dy.sizes[0], dy.sizes[1], pack, 1, is_transposed(dy));
-}
 
 void bias_backward(const Queue& queue, const ConstView& dy, const Target& dbias, const Workspace& workspace) {
   dispatch_trained(kOperation, dy.dtype, [&]<class T>() {
     const std::int64_t rows = dy.sizes[0], columns = dy.sizes[1];
     if (!dbias || columns == 0) return;
-    require_workspace(kOperation, workspace, bias_backward_workspace_bytes(queue.device, dy));
+    require_workspace(kOperation, workspace, bias_sums_bytes(dy));
     auto* const partials = static_cast<float*>(workspace.data);
     int chunks = 0;
     const bool packed =
         lines_aligned16<T>(dy.data, dy.strides[0]) && dy.strides[1] == 1 && columns % kPack<T> == 0;
     dispatch_pack<T>(packed, [&]<int kVec>() {
-      const ColumnPlan plan(rows, columns, kVec, kVec == 1 && is_transposed(dy));
-      chunks = plan.chunks();
-      launch(kOperation, queue, column_sums_kernel<T, kVec>, plan.grid, plan.block, 0, dy.as<T>(),
+      const ColumnPlan plan(multiprocessors(), rows, columns, kVec, kVec == 1 && is_transposed(dy));
+      chunks = plan.chunks;
+      launch(kOperation, queue, column_sums_kernel<T, kVec>, grid_of(plan), block_of(plan), 0, dy.as<T>(),
              Strides{dy.strides[0], dy.strides[1]}, rows, columns, plan.chunk_rows, partials);
     });
     combine_chunks<T>(kOperation, queue, partials, 0, chunks, columns, dbias);

@@ -3,49 +3,18 @@
 // shapes.
 #pragma once
 
-#include <bit>
-
 #include "cuda/packs.cuh"
 #include "cuda/reduce.cuh"
+#include "cuda/workspace/columns.h"
 
 namespace reprise::kernels::cuda {
 
-inline constexpr int kColumnThreads = 256;
-/// Blocks of a multiprocessor that sum columns: one full load of the device, with the registers that leaves.
-inline constexpr int kColumnBlocks = 3;
-
-/// How rows and columns are shared out: threadIdx.x and blockIdx.x count packs of columns, threadIdx.y rows
-/// of the chunk that blockIdx.y counts. Neighbours in a warp read neighbours in memory also where a row is
-/// short.
-struct ColumnPlan {
-  dim3 grid{0, 0}, block{1, 1};
-  std::int64_t chunk_rows = 0;
-
-  /// `down`: neighbours in memory are rows rather than columns. `blocks`: of a multiprocessor, at most.
-  ColumnPlan(std::int64_t rows, std::int64_t columns, int vec, bool down = false,
-             int blocks = kColumnBlocks) {
-    if (rows == 0 || columns == 0) return;
-    constexpr std::int64_t kRowsOfThread = 4;
-    const std::int64_t packs = ceil_div(columns, vec);
-    const std::int64_t tiles = down ? packs : ceil_div(packs, kWarp), width = ceil_div(packs, tiles);
-    const std::int64_t height = std::min(kColumnThreads / width, rows);
-    const std::int64_t wanted = std::max<std::int64_t>(1, multiprocessors() * blocks / tiles);
-    chunk_rows = std::max(ceil_div(rows, std::min<std::int64_t>(wanted, kMaxChunks)), height * kRowsOfThread);
-    grid = dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(ceil_div(rows, chunk_rows)));
-    block = dim3(static_cast<unsigned>(width), static_cast<unsigned>(height));
-  }
-  int chunks() const { return static_cast<int>(grid.y); }
-
- private:
-  static constexpr std::int64_t kMaxChunks = 65535;  // of a grid's second axis
-};
-
-/// Floats that `sums` sums per column and chunk take up, however x is aligned.
-inline std::size_t column_sums_bytes(std::int64_t rows, std::int64_t columns, int pack, int sums,
-                                     bool down = false) {
-  const int chunks =
-      std::max(ColumnPlan(rows, columns, 1, down).chunks(), ColumnPlan(rows, columns, pack, down).chunks());
-  return static_cast<std::size_t>(chunks * sums * columns) * sizeof(float);
+/// The shares of `ColumnPlan` as launches take them.
+inline dim3 grid_of(const ColumnPlan& plan) {
+  return dim3(static_cast<unsigned>(plan.tiles), static_cast<unsigned>(plan.chunks));
+}
+inline dim3 block_of(const ColumnPlan& plan) {
+  return dim3(static_cast<unsigned>(plan.width), static_cast<unsigned>(plan.height));
 }
 
 /// A thread's part of a ColumnPlan.

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cuda/host.h"
+#include "cuda/workspace/library.h"
 
 namespace reprise::kernels::cuda::cublaslt {
 namespace {
@@ -111,7 +112,8 @@ void Plan::choose(const char* operation, const Problem& p) {
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     set(preference.get(), attribute, value, operation);
   };
-  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, p.workspace_limit);
+  const std::size_t most_bytes = product_library_bytes(p.batch * p.m * p.n);
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{most_bytes});
   // Split sums meet in the workspace, in float32. Summing them in place would be in no fixed order.
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
          static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
@@ -129,7 +131,7 @@ void Plan::choose(const char* operation, const Problem& p) {
   require(status, operation);
   for (int i = 0; i < count && !exists_; ++i) {
     const cublasLtMatmulHeuristicResult_t& candidate = found[static_cast<std::size_t>(i)];
-    exists_ = candidate.state == CUBLAS_STATUS_SUCCESS && candidate.workspaceSize <= p.workspace_limit;
+    exists_ = candidate.state == CUBLAS_STATUS_SUCCESS && candidate.workspaceSize <= most_bytes;
     if (exists_) algorithm_ = candidate;
   }
 }

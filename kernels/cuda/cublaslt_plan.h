@@ -30,7 +30,6 @@ struct Problem {
   Matrix a, b, c;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   std::int64_t aux_ld = 0;  // of what the epilogue writes beside c
-  std::size_t workspace_limit = std::size_t{32} << 20;
   auto operator<=>(const Problem&) const = default;
 };
 
@@ -69,10 +68,10 @@ class Plan {
  public:
   Plan(const char* operation, const Problem& problem, const EpilogueData& epilogue);
 
-  /// False when cuBLASLt has no algorithm for the problem.
+  /// False when cuBLASLt has no algorithm for the problem that does with `product_library_bytes`.
   bool exists() const { return exists_; }
-  std::size_t workspace_bytes() const { return algorithm_.workspaceSize; }
 
+  /// `workspace` has `product_library_bytes`, at a multiple of 256.
   void run(const char* operation, cudaStream_t stream, double alpha, const ProblemData& data, Write write,
            void* workspace);
 

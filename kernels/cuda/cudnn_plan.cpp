@@ -7,8 +7,6 @@
 namespace reprise::kernels::cuda::cudnn {
 namespace {
 
-constexpr std::size_t kWorkspaceLimit = std::size_t{256} << 20;
-
 void require(cudnnStatus_t status) {
   if (status == CUDNN_STATUS_SUCCESS) return;
   cudaGetLastError();
@@ -43,10 +41,10 @@ Owned<Descriptor, create, destroy>::Owned() {
   require(create(&value_));
 }
 
-Plan::Plan(const Problem& problem)
+Plan::Plan(const Problem& problem, std::size_t most_bytes)
     : pass_(problem.pass), dtype_(problem.dtype), handle_(handle_of(problem.device)) {
   describe(problem);
-  choose();
+  choose(most_bytes);
 }
 
 void Plan::describe(const Problem& p) {
@@ -65,7 +63,7 @@ void Plan::describe(const Problem& p) {
 }
 
 template <class Performance, class Find>
-void Plan::choose_from(Find&& find) {
+void Plan::choose_from(std::size_t most_bytes, Find&& find) {
   std::array<Performance, 8> ranked{};
   int count = 0;
   const cudnnStatus_t status = find(static_cast<int>(ranked.size()), &count, ranked.data());
@@ -75,7 +73,7 @@ void Plan::choose_from(Find&& find) {
   for (int i = 0; i < count; ++i) {
     const Performance& candidate = ranked[static_cast<std::size_t>(i)];
     if (candidate.status != CUDNN_STATUS_SUCCESS || candidate.determinism != CUDNN_DETERMINISTIC ||
-        candidate.memory > kWorkspaceLimit)
+        candidate.memory > most_bytes)
       continue;
     algorithm_ = static_cast<int>(candidate.algo);
     workspace_bytes_ = candidate.memory;
@@ -84,24 +82,26 @@ void Plan::choose_from(Find&& find) {
   }
 }
 
-void Plan::choose() {
+void Plan::choose(std::size_t most_bytes) {
   const std::lock_guard lock(handle_.mutex);
   switch (pass_) {
     case ConvPass::forward:
-      return choose_from<cudnnConvolutionFwdAlgoPerf_t>([&](int most, int* count, auto* ranked) {
+      return choose_from<cudnnConvolutionFwdAlgoPerf_t>(most_bytes, [&](int most, int* count, auto* ranked) {
         return cudnnGetConvolutionForwardAlgorithm_v7(handle_.value, x_.get(), w_.get(), convolution_.get(),
                                                       y_.get(), most, count, ranked);
       });
     case ConvPass::backward_data:
-      return choose_from<cudnnConvolutionBwdDataAlgoPerf_t>([&](int most, int* count, auto* ranked) {
-        return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle_.value, w_.get(), y_.get(),
-                                                           convolution_.get(), x_.get(), most, count, ranked);
-      });
+      return choose_from<cudnnConvolutionBwdDataAlgoPerf_t>(
+          most_bytes, [&](int most, int* count, auto* ranked) {
+            return cudnnGetConvolutionBackwardDataAlgorithm_v7(
+                handle_.value, w_.get(), y_.get(), convolution_.get(), x_.get(), most, count, ranked);
+          });
     case ConvPass::backward_weight:
-      return choose_from<cudnnConvolutionBwdFilterAlgoPerf_t>([&](int most, int* count, auto* ranked) {
-        return cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-            handle_.value, x_.get(), y_.get(), convolution_.get(), w_.get(), most, count, ranked);
-      });
+      return choose_from<cudnnConvolutionBwdFilterAlgoPerf_t>(
+          most_bytes, [&](int most, int* count, auto* ranked) {
+            return cudnnGetConvolutionBackwardFilterAlgorithm_v7(
+                handle_.value, x_.get(), y_.get(), convolution_.get(), w_.get(), most, count, ranked);
+          });
   }
 }
 
@@ -133,8 +133,9 @@ void Plan::run(cudaStream_t stream, const ProblemData& data, Write write, void* 
   }
 }
 
-Plan& plan_of(const Problem& problem) {
-  return immortal<PlanCache<Problem, Plan>>().find(problem, [&] { return std::make_unique<Plan>(problem); });
+Plan& plan_of(const Problem& problem, std::size_t most_bytes) {
+  return immortal<PlanCache<Problem, Plan>>().find(
+      problem, [&] { return std::make_unique<Plan>(problem, most_bytes); });
 }
 
 }  // namespace reprise::kernels::cuda::cudnn

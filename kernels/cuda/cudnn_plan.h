@@ -59,19 +59,18 @@ class Owned {
 /// time.
 class Plan {
  public:
-  explicit Plan(const Problem& problem);
+  Plan(const Problem& problem, std::size_t most_bytes);
 
-  /// False when cuDNN has no algorithm for the problem.
+  /// False when cuDNN has no algorithm for the problem that does with so much scratch.
   bool exists() const { return algorithm_ >= 0; }
-  std::size_t workspace_bytes() const { return workspace_bytes_; }
 
   void run(cudaStream_t stream, const ProblemData& data, Write write, void* workspace);
 
  private:
   void describe(const Problem& problem);
-  void choose();
+  void choose(std::size_t most_bytes);
   template <class Performance, class Find>
-  void choose_from(Find&& find);
+  void choose_from(std::size_t most_bytes, Find&& find);
 
   ConvPass pass_;
   DType dtype_;
@@ -84,7 +83,7 @@ class Plan {
   std::size_t workspace_bytes_ = 0;
 };
 
-/// The plan of this problem, made when it is first asked for.
-Plan& plan_of(const Problem& problem);
+/// The plan of this problem, made when it is first asked for; `most_bytes` follows from the problem.
+Plan& plan_of(const Problem& problem, std::size_t most_bytes);
 
 }  // namespace reprise::kernels::cuda::cudnn

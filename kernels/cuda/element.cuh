@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cuda/workspace/device.h"
 #include "simt/simt.h"
 
 namespace reprise::kernels::cuda {
@@ -43,9 +44,6 @@ struct alignas(static_cast<std::size_t>(N) * sizeof(T) <= 16 ? static_cast<std::
 /// Elements of T in a 16-byte access.
 template <class T>
 inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
-
-/// Whether `pointer` can be accessed 16 bytes at a time.
-inline bool aligned16(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
 /// 16 bytes of T from an aligned address, converted.
 template <class T>

@@ -13,7 +13,7 @@ namespace reprise::kernels::cuda {
 namespace {
 
 constexpr const char* kOperation = "embedding_backward";
-constexpr int kChunk = 32, kAhead = 8, kMaxThreads = 128;
+constexpr int kChunk = kRunChunk, kAhead = 8, kMaxThreads = 128;
 
 /// What both kernels work on. Sums of pieces: [chunk][0: runs that began before, 1: that begin
 /// here][columns].
@@ -114,29 +114,6 @@ __global__ void __launch_bounds__(kMaxThreads, 1) join_pieces_kernel(RowSums<T> 
   rows.write(key, column, sum);
 }
 
-/// How the workspace is cut, and how large it is.
-struct Space {
-  SortSpace sort;
-  float* pieces;
-  std::size_t bytes = 0;
-
-  Space(void* data, std::int64_t count, std::int64_t columns) {
-    const std::int64_t tiles = ceil_div(count, kSortTile), chunks = ceil_div(count, kChunk);
-    const auto take = [&]<class C>(C*& to, std::int64_t n) {
-      to = data == nullptr ? nullptr : reinterpret_cast<C*>(static_cast<std::byte*>(data) + bytes);
-      bytes += static_cast<std::size_t>(ceil_div(n * 4, 16) * 16);
-    };
-    static_assert(sizeof(int) == 4 && sizeof(float) == 4);
-    for (int side : {0, 1}) {
-      take(sort.keys[side], count);
-      take(sort.positions[side], count);
-    }
-    take(sort.counts, kDigits * tiles);
-    take(sort.totals, kDigits);
-    take(pieces, 2 * chunks * columns);
-  }
-};
-
 template <class T, int kVec>
 void sum_runs(const Queue& queue, const RowSums<T>& rows) {
   const std::int64_t packs = ceil_div(rows.columns, kVec);
@@ -149,10 +126,6 @@ void sum_runs(const Queue& queue, const RowSums<T>& rows) {
 
 }  // namespace
 
-std::size_t embedding_backward_workspace_bytes(DeviceKind, const ConstView& ids, const View& dweight) {
-  return Space(nullptr, ids.numel(), dweight.sizes[1]).bytes;
-}
-
 void embedding_backward(const Queue& queue, const ConstView& ids, const ConstView& dy, const Target& dweight,
                         const Workspace& workspace) {
   dispatch_trained(kOperation, dy.dtype, [&]<class T>() {
@@ -160,9 +133,8 @@ void embedding_backward(const Queue& queue, const ConstView& ids, const ConstVie
     if (dweight.write == Write::overwrite) fill(queue, 0.0, dweight.view);
     const std::int64_t count = dy.sizes[0], columns = dy.sizes[1], entries = dweight.view.sizes[0];
     if (count == 0) return;
-    require_workspace(kOperation, workspace,
-                      embedding_backward_workspace_bytes(queue.device, ids, dweight.view));
-    const Space space(workspace.data, count, columns);
+    const RunSpace space(workspace.data, count, columns);
+    require_workspace(kOperation, workspace, space.bytes);
     const int side = sort_ids(kOperation, queue, Indices(ids), static_cast<int>(count), entries, space.sort);
     const RowSums<T> rows{space.sort.keys[side],
                           space.sort.positions[side],

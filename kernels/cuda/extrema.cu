@@ -6,7 +6,8 @@
 // too few results for that.
 #include "cuda/element.cuh"
 #include "cuda/reduce.cuh"
-#include "cuda/reduce_axes.cuh"
+#include "cuda/strided.cuh"
+#include "cuda/workspace/reduction_axes.h"
 #include "reprise/kernels/reduce.h"
 
 namespace reprise::kernels::cuda {

@@ -9,6 +9,7 @@
 #include "cuda/element.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/strided.cuh"
+#include "cuda/workspace/square_sums.h"
 #include "reprise/kernels/reduce.h"
 
 namespace reprise::kernels::cuda {
@@ -16,7 +17,7 @@ namespace reprise::kernels::cuda {
 namespace {
 
 constexpr int kBlock = 256, kLoads = 4, kTableSize = 128;
-constexpr std::int64_t kChunk = 16384;  // elements of a block; a multiple of every pack
+constexpr std::int64_t kChunk = kSquareChunk;
 
 /// Calls f(value) for the elements of n, in packs of V, that are this thread's.
 template <int V, class T, class F>
@@ -151,20 +152,7 @@ __global__ void __launch_bounds__(kBlock)
   if (search.found != 0) atomicOr(found, 1);
 }
 
-bool is_dense(const Axes<1>& axes) {
-  return axes.rank == 1 && (axes.strides[0][0] == 1 || axes.sizes[0] == 1);
-}
-
 dim3 chunks_of(std::int64_t n) { return dim3(static_cast<unsigned>(ceil_div(n, kChunk))); }
-
-/// Chunks of all pieces of a tensor.
-std::int64_t partials_of(const ConstView& x) {
-  const Axes<1> axes = collapse<1>({&x});
-  if (x.numel() == 0 || is_dense(axes)) return ceil_div(x.numel(), kChunk);
-  std::int64_t count = 0;
-  for_each_piece(axes, [&](const Axes<1>& piece, const auto&) { count += ceil_div(piece.numel(), kChunk); });
-  return count;
-}
 
 /// Adds the partial sums of all tensors of type T, from `partial` on; returns what follows them.
 template <class T>
@@ -202,18 +190,12 @@ void dispatch_floating_type(DType dtype, F&& f) {
 
 }  // namespace
 
-std::size_t global_norm_workspace_bytes(DeviceKind, std::span<const ConstView> tensors) {
-  std::int64_t count = 0;
-  for (const ConstView& x : tensors) count += partials_of(x);
-  return static_cast<std::size_t>(count) * sizeof(double);
-}
-
 void global_norm(const Queue& queue, std::span<const ConstView> tensors, double max_norm, const View& norm,
                  const View& scale, const Workspace& workspace) {
   for (const ConstView& x : tensors) {
     if (!is_floating(x.dtype)) refuse("global_norm", x.dtype);
   }
-  require_workspace("global_norm", workspace, global_norm_workspace_bytes(DeviceKind::cuda, tensors));
+  require_workspace("global_norm", workspace, square_sums_bytes(tensors));
   auto* const first = static_cast<double*>(workspace.data);
   double* end = first;
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float64})

@@ -1,14 +1,12 @@
-// What the host code of this backend uses whether or not it launches kernels: checks, streams, refusals. It
-// needs no CUDA compiler.
+// What the host code of this backend uses whether or not it launches kernels: checks and streams. It needs no
+// CUDA compiler.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <string>
 
-#include "reprise/error.h"
-#include "reprise/kernels/dtype.h"
-#include "reprise/kernels/view.h"
+#include "cuda/workspace/device.h"
 
 namespace reprise::kernels::cuda {
 
@@ -29,16 +27,7 @@ inline int current_device(const char* operation) {
   return device;
 }
 
-/// Multiprocessors of the current device; asked for once.
+/// Multiprocessors of the current device that plans count on; asked for once.
 int multiprocessors();
-
-/// Throws TypeError: CUDA kernels of this family do not take `dtype`.
-[[noreturn]] inline void refuse(const char* operation, DType dtype) {
-  throw TypeError(std::string("[") + operation + "] " + std::string(name_of(dtype)) +
-                  " is not available on cuda; convert with to(float32) or use the CPU");
-}
-
-/// Throws std::logic_error when the caller gave less scratch than the family asks for.
-void require_workspace(const char* operation, const Workspace& workspace, std::size_t bytes);
 
 }  // namespace reprise::kernels::cuda

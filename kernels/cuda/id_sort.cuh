@@ -10,12 +10,9 @@
 #include "cuda/indices.cuh"
 #include "cuda/launch.h"
 #include "cuda/reduce.cuh"
+#include "cuda/workspace/runs.h"
 
 namespace reprise::kernels::cuda {
-
-inline constexpr int kSortThreads = 256, kSortWarps = kSortThreads / kWarp, kDigitBits = 8, kDigits = 256;
-inline constexpr int kSortRounds = 4, kSortTile = kSortThreads * kSortRounds;
-static_assert(kSortThreads == kDigits);
 
 /// Items being sorted; before the first pass, the ids themselves. An id outside [0, bound) becomes `bound`,
 /// which comes last.
@@ -132,13 +129,6 @@ static __global__ void __launch_bounds__(kSortThreads, 1)
     positions[to] = items.position(i);
   }
 }
-
-/// Memory of a sort.
-struct SortSpace {
-  std::uint32_t* keys[2];
-  std::int32_t* positions[2];
-  int *counts, *totals;
-};
 
 /// Sorts ids[0 .. count); the result is in keys[side] and positions[side] of the side returned.
 inline int sort_ids(const char* operation, const Queue& queue, const Indices& ids, int count,

@@ -1,4 +1,4 @@
-#include <stdexcept>
+#include <algorithm>
 
 #include "cuda/host.h"
 
@@ -10,16 +10,9 @@ int multiprocessors() {
     int value = 0;
     const int device = current_device("multiprocessors");
     check(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device), "multiprocessors");
-    return value;
+    return std::min(value, kMostMultiprocessors);
   }();
   return count;
-}
-
-void require_workspace(const char* operation, const Workspace& workspace, std::size_t bytes) {
-  if (workspace.bytes < bytes)
-    throw std::logic_error(std::string("[") + operation + "] workspace of " +
-                           std::to_string(workspace.bytes) + " bytes, " + std::to_string(bytes) +
-                           " are needed");
 }
 
 }  // namespace reprise::kernels::cuda

@@ -27,8 +27,6 @@ void allow_shared_bytes(const char* operation, void (*kernel)(Parameters...), st
         operation);
 }
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 /// A one-dimensional grid for `items`, `per_block` each, of at most `waves` full loads of the device: kernels
 /// loop over what is left (grid stride).
 inline unsigned grid_of(std::int64_t items, std::int64_t per_block, int waves = 16) {

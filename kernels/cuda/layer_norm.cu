@@ -9,8 +9,6 @@ void layer_norm_forward(const Queue& queue, double eps, const ConstView& x, cons
   norm_forward<true>("layer_norm", queue, eps, x, weight, bias, y, mean, rstd);
 }
 
-std::size_t norm_backward_workspace_bytes(DeviceKind, const ConstView& x) { return norm_partials_bytes(x); }
-
 void layer_norm_backward(const Queue& queue, const ConstView& x, const ConstView& weight,
                          const ConstView& mean, const ConstView& rstd, const ConstView& dy, const Target& dx,
                          const Target& dweight, const Target& dbias, const Workspace& workspace) {

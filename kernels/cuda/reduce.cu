@@ -12,14 +12,15 @@
 
 #include "cuda/element.cuh"
 #include "cuda/reduce.cuh"
-#include "cuda/reduce_axes.cuh"
+#include "cuda/strided.cuh"
+#include "cuda/workspace/reduction_plan.h"
 #include "reprise/kernels/elementwise.h"
 
 namespace reprise::kernels::cuda {
 
 namespace {
 
-constexpr int kBlock = 256, kLoads = 4;  // threads, and loads that each of them has under way
+constexpr int kBlock = kReduceThreads, kLoads = kReduceLoads;
 
 template <class T>
 using Accumulator = std::conditional_t<std::is_integral_v<T>, std::int64_t, ComputeOf<T>>;
@@ -188,75 +189,9 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-using Split = ReductionAxes<2>;  // x, y
-
-Split split_of(const Layout& x, const Layout& y) {
-  const Layout result = expanded(y, x);
-  return split_axes<2>({&x, &result});
-}
-
-/// How a reduction is cut; depends on the shape, the alignment and the device.
-struct Plan {
-  bool packed = false;
-  std::int64_t kept = 0, reduced = 0;  // packs count as one
-  unsigned tail = 0;
-  int group = 1;  // threads of a row, or lanes across columns
-  std::uint32_t each = 0, splits = 1;
-};
-
-bool multiples(const PerAxis& strides, int begin, int end, std::int64_t width) {
-  for (int axis = begin; axis < end; ++axis) {
-    if (strides[axis] % width != 0) return false;
-  }
-  return true;
-}
-
-/// Whether packs of `width` elements lie along the innermost axis of x; with `rest`, a few more may follow.
-bool can_pack(const Split& split, const void* x, std::int64_t width, bool rest) {
-  const Axes<2>&along = split.inner_reduced ? split.reduced : split.kept,
-        &other = split.inner_reduced ? split.kept : split.reduced;
-  const int inner = along.inner();
-  const bool whole = along.sizes[inner] % width == 0 || (rest && along.rank == 1);
-  return whole && aligned16(x) && along.strides[0][inner] == 1 && along.sizes[inner] >= width &&
-         multiples(along.strides[0], 0, inner, width) && multiples(other.strides[0], 0, other.rank, width);
-}
-
-Plan plan_of(const Split& split, const void* x, DType dtype) {
-  Plan plan;
-  plan.kept = split.kept.numel();
-  plan.reduced = split.reduced.numel();
-  const bool trained = is_floating(dtype) && dtype != DType::float64;
-  const std::int64_t width = trained ? 16 / static_cast<std::int64_t>(size_of(dtype)) : 1;
-  plan.packed = trained && can_pack(split, x, width, split.inner_reduced);
-  if (plan.packed && split.inner_reduced) plan.tail = static_cast<unsigned>(plan.reduced % width);
-  if (plan.packed) (split.inner_reduced ? plan.reduced : plan.kept) /= width;
-  require_countable("reduce", plan.reduced);
-
-  const std::int64_t many = std::int64_t{multiprocessors()} * 8;  // blocks that keep the device busy
-  std::int64_t blocks = 0, threads = 0;  // those without a split; threads of a result
-  if (split.inner_reduced) {
-    const bool wide = plan.reduced > 8 * kWarp || (plan.reduced >= 2 * kWarp && plan.kept < many);
-    plan.group = wide ? kBlock : lanes_for(plan.reduced, kWarp);
-    blocks = ceil_div(plan.kept, kBlock / plan.group);
-    threads = plan.group;
-  } else {
-    plan.group = lanes_for(plan.kept, kWarp);
-    blocks = ceil_div(plan.kept, plan.group);
-    threads = kBlock / plan.group;
-  }
-  // A split is worth its second launch where every thread still has two rounds of loads.
-  const std::int64_t most = plan.reduced / (threads * kLoads * 2);
-  const bool can_split = !split.inner_reduced || plan.group == kBlock;
-  const std::int64_t splits =
-      can_split ? std::clamp<std::int64_t>(std::min(many / blocks, most), 1, 1024) : 1;
-  plan.each = static_cast<std::uint32_t>(ceil_div(plan.reduced, splits));
-  plan.splits = static_cast<std::uint32_t>(ceil_div(plan.reduced, std::int64_t{plan.each}));
-  return plan;
-}
-
 /// Partial results as the x of a second reduction: (results, splits) for rows, (splits, results) for columns.
-Split split_of_partial(const Split& first, const Plan& plan) {
-  Split second = first;
+ReductionSplit split_of_partial(const ReductionSplit& first, const ReductionPlan& plan) {
+  ReductionSplit second = first;
   std::int64_t step = first.inner_reduced ? plan.splits : 1;
   for (int axis = second.kept.inner(); axis >= 0; --axis) {
     second.kept.strides[0][axis] = step;
@@ -276,7 +211,7 @@ Axes<N> in_packs(Axes<N> axes, std::int64_t width) {
 }
 
 template <class Op, int V, class T>
-void launch_reduction(const Queue& queue, const Split& split, const Plan& plan, const T* x,
+void launch_reduction(const Queue& queue, const ReductionSplit& split, const ReductionPlan& plan, const T* x,
                       const Sink<Accumulator<T>>& whole_sink) {
   const Walk<1> reduced(first_operands<1>(split.inner_reduced ? in_packs(split.reduced, V) : split.reduced));
   const Share share{plan.each, plan.tail};
@@ -299,7 +234,7 @@ void launch_reduction(const Queue& queue, const Split& split, const Plan& plan, 
 }
 
 template <class Op, class T>
-void launch_planned(const Queue& queue, const Split& split, const Plan& plan, const T* x,
+void launch_planned(const Queue& queue, const ReductionSplit& split, const ReductionPlan& plan, const T* x,
                     const Sink<Accumulator<T>>& sink) {
   if constexpr (sizeof(T) <= 4 && !std::is_integral_v<T>) {
     if (plan.packed) return launch_reduction<Op, kPack<T>>(queue, split, plan, x, sink);
@@ -311,19 +246,18 @@ template <class Op, class T>
 void reduce_as(const Queue& queue, const ConstView& x, const Target& y, double divisor,
                const Workspace& workspace) {
   using A = Accumulator<T>;
-  const Split split = split_of(x, y.view);
-  const Plan plan = plan_of(split, x.data, x.dtype);
+  const ReductionSplit split = split_of(x, y.view);
+  const ReductionPlan plan = plan_of(multiprocessors(), split, aligned16(x.data), x.dtype);
   Sink<A> sink{static_cast<std::byte*>(y.view.data), y.view.dtype, y.write == Write::accumulate,
                static_cast<A>(divisor), nullptr};
   if (plan.splits == 1) return launch_planned<Op, T>(queue, split, plan, x.as<T>(), sink);
 
-  require_workspace("reduce", workspace,
-                    plan.splits * static_cast<std::size_t>(split.kept.numel()) * sizeof(A));
+  require_workspace("reduce", workspace, partial_results_bytes(x, y.view));
   Sink<A> partial = sink;
   partial.partial = static_cast<A*>(workspace.data);
   launch_planned<Op, T>(queue, split, plan, x.as<T>(), partial);
-  const Split rest = split_of_partial(split, plan);
-  Plan last;
+  const ReductionSplit rest = split_of_partial(split, plan);
+  ReductionPlan last;
   last.kept = split.kept.numel();
   last.reduced = plan.splits;
   last.each = plan.splits;
@@ -343,24 +277,6 @@ void reduce_nothing(const Queue& queue, Reduce function, const Target& y) {
 }
 
 }  // namespace
-
-void require_countable(const char* operation, std::int64_t elements) {
-  if (elements <= std::numeric_limits<std::int32_t>::max()) return;
-  throw std::logic_error(std::string("[") + operation + "] " + std::to_string(elements) +
-                         " accesses for one result are too many for a layout without packs of 16 bytes");
-}
-
-std::size_t reduce_workspace_bytes(DeviceKind, Reduce, const ConstView& x, const View& y) {
-  if (x.numel() == 0) return 0;
-  const Split split = split_of(x, y);
-  // x may not have its memory yet: enough for any alignment.
-  std::uint32_t splits = 1;
-  for (const std::uintptr_t address : {std::uintptr_t{0}, std::uintptr_t{1}})
-    splits = std::max(splits, plan_of(split, reinterpret_cast<const void*>(address), x.dtype).splits);
-  const bool wide = x.dtype == DType::float64 || !is_floating(x.dtype);
-  const std::size_t results = static_cast<std::size_t>(split.kept.numel());
-  return splits == 1 ? 0 : splits * results * (wide ? sizeof(double) : sizeof(float));
-}
 
 void reduce(const Queue& queue, Reduce function, const ConstView& x, const Target& y,
             const Workspace& workspace) {

@@ -1,12 +1,12 @@
 // Sums and maxima over a warp or a block, in an order that depends on the shape of the block alone.
 #pragma once
 
+#include "cuda/workspace/device.h"
 #include "simt/simt.h"
 
 namespace reprise::kernels::cuda {
 
 inline constexpr unsigned kAllLanes = 0xffffffffu;
-inline constexpr int kWarp = 32;
 
 struct SumOf {
   template <class C>

@@ -9,6 +9,7 @@
 
 #include "cuda/columns.cuh"
 #include "cuda/rows.cuh"
+#include "cuda/workspace/norms.h"
 
 namespace reprise::kernels::cuda {
 
@@ -234,24 +235,6 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
   }
 }
 
-/// Blocks of norm_backward_kernel, at most: what the registers of a multiprocessor have room for.
-inline std::int64_t norm_backward_blocks(const ConstView& x) {
-  constexpr std::int64_t kElementsOfThread = 16, kThreads = 512;
-  const std::int64_t row_bytes = x.sizes[1] * static_cast<std::int64_t>(size_of(x.dtype));
-  std::int64_t per_multiprocessor = row_bytes <= 512 ? 8 : 3;  // a warp per row
-  if (row_bytes > 2048) {                                      // a block per row
-    const std::int64_t threads = ceil_div(x.sizes[1], kElementsOfThread * kWarp) * kWarp;
-    per_multiprocessor = std::clamp<std::int64_t>(kThreads / threads, 1, 8);
-  }
-  return std::min(x.sizes[0], multiprocessors() * per_multiprocessor);
-}
-
-inline std::size_t norm_partials_bytes(const ConstView& x) {
-  const std::int64_t rows = x.sizes[0], columns = x.sizes[1];
-  const auto held = static_cast<std::size_t>(2 * norm_backward_blocks(x) * columns) * sizeof(float);
-  return std::max(held, column_sums_bytes(rows, columns, 16 / static_cast<int>(size_of(x.dtype)), 2));
-}
-
 template <bool kCentred>
 void norm_forward(const char* operation, const Queue& queue, double eps, const ConstView& x,
                   const ConstView& weight, const ConstView& bias, const View& y, const View& mean,
@@ -288,10 +271,10 @@ int launch_norm_gradients(const char* operation, const Queue& queue, const NormG
              Shape::block(packs), 0, call);
     }
     if (call.partials == nullptr) return 0;
-    const ColumnPlan plan(call.rows, call.columns, Shape::kVec);
-    launch(operation, queue, norm_parameters_kernel<kCentred, T, Shape::kVec>, plan.grid, plan.block, 0, call,
-           plan.chunk_rows);
-    return plan.chunks();
+    const ColumnPlan plan(multiprocessors(), call.rows, call.columns, Shape::kVec);
+    launch(operation, queue, norm_parameters_kernel<kCentred, T, Shape::kVec>, grid_of(plan), block_of(plan),
+           0, call, plan.chunk_rows);
+    return plan.chunks;
   }
 }
 
@@ -320,7 +303,8 @@ void norm_backward(const char* operation, const Queue& queue, const ConstView& x
     dispatch_pack<T>(packed, [&]<int kVec>() {
       dispatch_row_shape<kVec>(ceil_div(columns, kVec), [&]<class Shape>() {
         if (rows > 0)
-          chunks = launch_norm_gradients<kCentred, T, Shape>(operation, queue, call, norm_backward_blocks(x));
+          chunks = launch_norm_gradients<kCentred, T, Shape>(operation, queue, call,
+                                                             norm_backward_blocks(multiprocessors(), x));
       });
     });
     combine_chunks<T>(operation, queue, call.partials, 0, chunks, 2 * columns, dweight);

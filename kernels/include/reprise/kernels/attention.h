@@ -14,8 +14,8 @@ struct AttentionParams {
   bool operator==(const AttentionParams&) const = default;
 };
 
-REPRISE_KERNEL(std::size_t, attention_workspace_bytes, DeviceKind, const AttentionParams&, const ConstView& q,
-               bool backward);
+REPRISE_WORKSPACE_QUERY(attention_workspace_bytes, DeviceKind, const AttentionParams&, const ConstView& q,
+                        bool backward);
 
 /// out and lse = log(sum(exp(scores))) per row.
 REPRISE_KERNEL(void, attention_forward, const Queue&, const AttentionParams&, RandomKey, const ConstView& q,

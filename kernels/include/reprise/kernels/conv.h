@@ -19,8 +19,8 @@ enum class ConvPass : std::uint8_t { forward, backward_data, backward_weight };
 
 /// Scratch for one pass of a convolution of these shapes. A pass that overwrites its gradient may need much
 /// less than one that accumulates.
-REPRISE_KERNEL(std::size_t, conv2d_workspace_bytes, DeviceKind, ConvPass, const Conv2dParams&,
-               const ConstView& x, const ConstView& w, const ConstView& y, Write write);
+REPRISE_WORKSPACE_QUERY(conv2d_workspace_bytes, DeviceKind, ConvPass, const Conv2dParams&, const ConstView& x,
+                        const ConstView& w, const ConstView& y, Write write);
 
 /// y = x * w + bias; bias (O) may be null.
 REPRISE_KERNEL(void, conv2d_forward, const Queue&, const Conv2dParams&, const ConstView& x,

@@ -39,3 +39,15 @@ struct Kernel<Result(First, Rest...)> {
   }                                       \
   inline constexpr Kernel<Result(__VA_ARGS__)> name { &cpu::name, &cuda::name }
 #endif
+
+/// Declares how much scratch a kernel takes on the CPU and on CUDA, and `kernels::name` as above. It follows
+/// from the views alone (an address counts by its alignment) and is known in every program: without the CUDA
+/// backend too, and without a device.
+#define REPRISE_WORKSPACE_QUERY(name, ...) \
+  namespace cpu {                          \
+  std::size_t name(__VA_ARGS__);           \
+  }                                        \
+  namespace cuda {                         \
+  std::size_t name(__VA_ARGS__);           \
+  }                                        \
+  inline constexpr Kernel<std::size_t(__VA_ARGS__)> name { &cpu::name, &cuda::name }

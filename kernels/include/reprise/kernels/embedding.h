@@ -14,8 +14,8 @@ REPRISE_KERNEL(std::optional<std::int64_t>, embedding_forward, const Queue&, con
                const ConstView& ids, const View& y);
 
 /// Scratch for `embedding_backward`.
-REPRISE_KERNEL(std::size_t, embedding_backward_workspace_bytes, DeviceKind, const ConstView& ids,
-               const View& dweight);
+REPRISE_WORKSPACE_QUERY(embedding_backward_workspace_bytes, DeviceKind, const ConstView& ids,
+                        const View& dweight);
 
 /// dweight (=, +=) rows of dy added up by id in the order of the ids: deterministic.
 REPRISE_KERNEL(void, embedding_backward, const Queue&, const ConstView& ids, const ConstView& dy,

@@ -9,8 +9,8 @@ namespace reprise::kernels {
 enum class Activation : std::uint8_t { none, relu, gelu_tanh, gelu_erf, silu };
 
 /// Scratch for `matmul` of these operands.
-REPRISE_KERNEL(std::size_t, matmul_workspace_bytes, DeviceKind, const ConstView& a, const ConstView& b,
-               const View& c);
+REPRISE_WORKSPACE_QUERY(matmul_workspace_bytes, DeviceKind, const ConstView& a, const ConstView& b,
+                        const View& c);
 
 /// c (=, +=) alpha * a b; a is (..., M, K), b is (..., K, N), c is (..., M, N), leading axes equal (stride 0
 /// broadcasts; not in c). Transposition is expressed by strides. Floating dtypes, all three equal; 16-bit
@@ -19,8 +19,8 @@ REPRISE_KERNEL(void, matmul, const Queue&, double alpha, const ConstView& a, con
                const Target& c, const Workspace&);
 
 /// Scratch for `linear_forward`.
-REPRISE_KERNEL(std::size_t, linear_workspace_bytes, DeviceKind, const ConstView& x, const ConstView& w,
-               const View& y);
+REPRISE_WORKSPACE_QUERY(linear_workspace_bytes, DeviceKind, const ConstView& x, const ConstView& w,
+                        const View& y);
 
 /// pre = x w + bias, y = activation(pre). x is (M, K), w is (K, N) (a transposed weight comes as strides),
 /// bias (N) or null, pre and y (M, N). With Activation::none `pre` is null. When `y` is null only `pre` is
@@ -29,7 +29,7 @@ REPRISE_KERNEL(void, linear_forward, const Queue&, Activation, const ConstView& 
                const ConstView& bias, const View& pre, const View& y, const Workspace&);
 
 /// Scratch for `bias_backward`.
-REPRISE_KERNEL(std::size_t, bias_backward_workspace_bytes, DeviceKind, const ConstView& dy);
+REPRISE_WORKSPACE_QUERY(bias_backward_workspace_bytes, DeviceKind, const ConstView& dy);
 
 /// dbias (N) (=, +=) column sums of dy (M, N), in an order that does not depend on the number of threads.
 REPRISE_KERNEL(void, bias_backward, const Queue&, const ConstView& dy, const Target& dbias, const Workspace&);

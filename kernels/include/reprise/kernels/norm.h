@@ -13,7 +13,7 @@ REPRISE_KERNEL(void, layer_norm_forward, const Queue&, double eps, const ConstVi
                const ConstView& weight, const ConstView& bias, const View& y, const View& mean,
                const View& rstd);
 
-REPRISE_KERNEL(std::size_t, norm_backward_workspace_bytes, DeviceKind, const ConstView& x);
+REPRISE_WORKSPACE_QUERY(norm_backward_workspace_bytes, DeviceKind, const ConstView& x);
 
 /// dx, dweight and dbias, each where wanted.
 REPRISE_KERNEL(void, layer_norm_backward, const Queue&, const ConstView& x, const ConstView& weight,
@@ -28,7 +28,7 @@ REPRISE_KERNEL(void, rms_norm_backward, const Queue&, const ConstView& x, const 
                const ConstView& rstd, const ConstView& dy, const Target& dx, const Target& dweight,
                const Workspace&);
 
-REPRISE_KERNEL(std::size_t, batch_norm_workspace_bytes, DeviceKind, const ConstView& x);
+REPRISE_WORKSPACE_QUERY(batch_norm_workspace_bytes, DeviceKind, const ConstView& x);
 
 /// mean (C) and biased variance (C) of x over N, H, W (two-pass or Welford: no cancellation).
 REPRISE_KERNEL(void, batch_norm_statistics, const Queue&, const ConstView& x, const View& mean,

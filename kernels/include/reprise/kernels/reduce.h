@@ -9,8 +9,8 @@ namespace reprise::kernels {
 enum class Reduce : std::uint8_t { sum, mean, max };
 
 /// Scratch for `reduce`.
-REPRISE_KERNEL(std::size_t, reduce_workspace_bytes, DeviceKind, Reduce function, const ConstView& x,
-               const View& y);
+REPRISE_WORKSPACE_QUERY(reduce_workspace_bytes, DeviceKind, Reduce function, const ConstView& x,
+                        const View& y);
 
 /// y (=, +=) reduction of x over the axes where y has size 1 and x has not; 16-bit floats accumulate in
 /// float32. The mean and max of nothing is NaN and -inf. Sum also takes int32, int64 and boolean x with an
@@ -26,7 +26,7 @@ REPRISE_KERNEL(void, max_backward, const Queue&, const ConstView& x, const Const
 REPRISE_KERNEL(void, argmax, const Queue&, const ConstView& x, int axis, const View& y);
 
 /// Scratch for `global_norm`.
-REPRISE_KERNEL(std::size_t, global_norm_workspace_bytes, DeviceKind, std::span<const ConstView> tensors);
+REPRISE_WORKSPACE_QUERY(global_norm_workspace_bytes, DeviceKind, std::span<const ConstView> tensors);
 
 /// norm = square root of the sum of squares over all tensors, in a fixed order; scale = what brings it down
 /// to `max_norm`: max_norm / norm where that is below 1 and `max_norm` is above 0, else 1. Both are float64

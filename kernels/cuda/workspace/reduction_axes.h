@@ -1,7 +1,9 @@
 // The axes of a reduction, split into those that the result keeps and those that vanish.
 #pragma once
 
-#include "cuda/strided.cuh"
+#include <limits>
+
+#include "cuda/workspace/axes.h"
 
 namespace reprise::kernels::cuda {
 
@@ -51,7 +53,11 @@ Axes<M> first_operands(const Axes<N>& axes) {
 }
 
 /// Throws where the elements of one result are too many to be counted by 32 bits.
-void require_countable(const char* operation, std::int64_t elements);
+inline void require_countable(const char* operation, std::int64_t elements) {
+  if (elements <= std::numeric_limits<std::int32_t>::max()) return;
+  throw std::logic_error(std::string("[") + operation + "] " + std::to_string(elements) +
+                         " accesses for one result are too many for a layout without packs of 16 bytes");
+}
 
 /// Lanes of a warp, as a power of two, for `units` of work; `most` at most.
 inline int lanes_for(std::int64_t units, int most) {

@@ -1,0 +1,44 @@
+// What the planning of CUDA kernels needs to know of devices, and the checks of every launcher. Nothing in
+// this folder needs CUDA: how much scratch an operation takes there follows from shapes, strides and
+// alignment alone, and every program can say it, with or without a backend or a device.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "reprise/error.h"
+#include "reprise/kernels/dtype.h"
+#include "reprise/kernels/view.h"
+
+namespace reprise::kernels::cuda {
+
+inline constexpr int kWarp = 32;
+
+/// Multiprocessors that a plan counts on, at most. A device with fewer of them takes smaller plans, never
+/// more scratch: sizes are asked for as if it had them all.
+inline constexpr int kMostMultiprocessors = 160;
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Whether `pointer` can be accessed 16 bytes at a time.
+inline bool aligned16(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
+
+/// Elements of `dtype` in a 16-byte access.
+constexpr int pack_of(DType dtype) { return 16 / static_cast<int>(size_of(dtype)); }
+
+/// Throws TypeError: CUDA kernels of this family do not take `dtype`.
+[[noreturn]] inline void refuse(const char* operation, DType dtype) {
+  throw TypeError(std::string("[") + operation + "] " + std::string(name_of(dtype)) +
+                  " is not available on cuda; convert with to(float32) or use the CPU");
+}
+
+/// Throws std::logic_error when the caller gave less scratch than the family asks for.
+inline void require_workspace(const char* operation, const Workspace& workspace, std::size_t bytes) {
+  if (workspace.bytes < bytes)
+    throw std::logic_error(std::string("[") + operation + "] workspace of " +
+                           std::to_string(workspace.bytes) + " bytes, " + std::to_string(bytes) +
+                           " are needed");
+}
+
+}  // namespace reprise::kernels::cuda

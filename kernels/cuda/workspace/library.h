@@ -1,0 +1,44 @@
+// Scratch of NVIDIA's libraries. What their algorithms would like is known only where the library and the
+// device are; so a rule of the shapes says how much they get, exactly that is asked for, and the heuristics
+// choose among the algorithms that it is enough for: those that need none are always among them.
+#pragma once
+
+#include <algorithm>
+
+#include "cpu/workspace.h"
+#include "cuda/workspace/device.h"
+
+namespace reprise::kernels::cuda {
+
+inline constexpr std::size_t kLibraryAlignment = 256;
+/// What the libraries' makers recommend for their largest problems.
+inline constexpr std::size_t kMostLibraryBytes = std::size_t{32} << 20;
+
+constexpr std::size_t library_bytes(std::int64_t wanted) {
+  const auto bytes = (static_cast<std::size_t>(wanted) + kLibraryAlignment - 1) / kLibraryAlignment;
+  return std::min(bytes * kLibraryAlignment, kMostLibraryBytes);
+}
+
+/// For a product with so many results: sums over k in up to four parts, which meet in float32. More parts are
+/// of use only where results are few, and those are small either way.
+constexpr std::size_t product_library_bytes(std::int64_t results) {
+  constexpr std::int64_t kParts = 4;
+  return library_bytes(kParts * results * static_cast<std::int64_t>(sizeof(float)));
+}
+
+/// For one pass of a convolution: as much as its tensors take, which is room for a copy in another order of
+/// each, or for the parts of a sum.
+inline std::size_t conv_library_bytes(const Layout& x, const Layout& w, const Layout& y, DType dtype) {
+  return library_bytes((x.numel() + w.numel() + y.numel()) * static_cast<std::int64_t>(size_of(dtype)));
+}
+
+/// A piece of the workspace at a multiple of 256 bytes, as the libraries want it; null where the carver only
+/// counts.
+inline void* take_library_scratch(cpu::Carver& carver, std::size_t bytes) {
+  void* const piece = carver.take(bytes + kLibraryAlignment - cpu::Carver::kAlignment);
+  if (piece == nullptr) return nullptr;
+  const std::size_t beyond = reinterpret_cast<std::uintptr_t>(piece) % kLibraryAlignment;
+  return static_cast<std::byte*>(piece) + (beyond == 0 ? 0 : kLibraryAlignment - beyond);
+}
+
+}  // namespace reprise::kernels::cuda

@@ -1,0 +1,159 @@
+// How much scratch operations take on CUDA: known in every program, from views alone, the same for every
+// device.
+#include <catch2/catch.hpp>
+#include <string>
+#include <vector>
+
+#include "cuda/workspace/columns.h"
+#include "cuda/workspace/library.h"
+#include "cuda/workspace/norms.h"
+#include "cuda/workspace/reduction_plan.h"
+#include "reprise/kernels/attention.h"
+#include "reprise/kernels/conv.h"
+#include "reprise/kernels/embedding.h"
+#include "reprise/kernels/matmul.h"
+#include "reprise/kernels/norm.h"
+#include "reprise/kernels/reduce.h"
+
+using namespace reprise;
+using namespace reprise::kernels;
+
+namespace {
+
+using Sizes = std::vector<std::int64_t>;
+
+constexpr DeviceKind kCuda = DeviceKind::cuda;
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+constexpr DType kTrained[] = {DType::float32, DType::bfloat16, DType::float16};
+
+/// A view without memory; row-major without strides.
+View shape(DType dtype, const Sizes& sizes, const Sizes& strides = {}) {
+  View view;
+  view.dtype = dtype;
+  view.rank = static_cast<int>(sizes.size());
+  std::int64_t step = 1;
+  for (int axis = view.rank - 1; axis >= 0; --axis) {
+    const auto i = static_cast<std::size_t>(axis);
+    view.sizes[axis] = sizes[i];
+    view.strides[axis] = strides.empty() ? step : strides[i];
+    step *= sizes[i];
+  }
+  return view;
+}
+
+View image(DType dtype, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
+  return shape(dtype, {n, c, h, w}, {h * w * c, 1, w * c, c});
+}
+
+/// The library's scratch, wherever the workspace begins.
+std::size_t with_library(std::size_t pieces, std::size_t library) {
+  const std::size_t most_before = cpu::Carver::kAlignment - 1, aligned = library + 256 - 64;
+  return pieces + aligned + most_before;
+}
+
+TEST_CASE("products ask for their library's share and for copies", "[unit]") {
+  const auto bytes = [](const View& a, const View& b, const View& c) {
+    return matmul_workspace_bytes(kCuda, a, b, c);
+  };
+  const DType f32 = DType::float32;
+  CHECK(bytes(shape(f32, {8, 4}), shape(f32, {4, 16}), shape(f32, {8, 16})) ==
+        with_library(0, 4 * 8 * 16 * 4));
+  CHECK(bytes(shape(DType::bfloat16, {8, 4}), shape(DType::bfloat16, {4, 16}),
+              shape(DType::bfloat16, {8, 16})) == with_library(0, 4 * 8 * 16 * 4));
+  CHECK(bytes(shape(f32, {3, 3}), shape(f32, {3, 3}), shape(f32, {3, 3})) == with_library(0, 256));
+  CHECK(bytes(shape(f32, {8, 4}, {16, 2}), shape(f32, {4, 16}), shape(f32, {8, 16})) ==
+        with_library(8 * 4 * 4, 4 * 8 * 16 * 4));
+  CHECK(bytes(shape(f32, {4096, 4}), shape(f32, {4, 4096}), shape(f32, {4096, 4096})) ==
+        with_library(0, 32 * kMiB));
+  CHECK(bytes(shape(f32, {0, 4}), shape(f32, {4, 16}), shape(f32, {0, 16})) == 0);
+  // One call takes a batch whole, and heads that lie side by side one axis of it.
+  CHECK(bytes(shape(f32, {5, 8, 4}), shape(f32, {5, 4, 16}), shape(f32, {5, 8, 16})) ==
+        with_library(0, 5 * 4 * 8 * 16 * 4));
+  CHECK_THROWS_AS(
+      bytes(shape(DType::int32, {2, 2}), shape(DType::int32, {2, 2}), shape(DType::int32, {2, 2})),
+      TypeError);
+}
+
+TEST_CASE("linear layers also have room for an aligned bias", "[unit]") {
+  const DType f32 = DType::float32;
+  CHECK(linear_workspace_bytes(kCuda, shape(f32, {8, 4}), shape(f32, {4, 16}), shape(f32, {8, 16})) ==
+        with_library(16 * 4, 4 * 8 * 16 * 4));
+}
+
+TEST_CASE("convolutions ask for copies of what lies otherwise and as much again as their tensors", "[unit]") {
+  const auto bytes = [](ConvPass pass, DType dtype, std::int64_t groups) {
+    const View x = image(dtype, 2, 4, 8, 8), y = image(dtype, 2, 6, 6, 6),
+               w = shape(dtype, {6, 4 / groups, 3, 3});
+    return conv2d_workspace_bytes(kCuda, pass, {.groups = groups}, x, w, y, Write::overwrite);
+  };
+  constexpr std::size_t kX = 2 * 4 * 64, kY = 2 * 6 * 36, kW = 6 * 4 * 9;  // elements
+  const auto padded = [](std::size_t size) { return (size + 63) / 64 * 64; };
+  const auto library = [](std::size_t size) { return (size + 255) / 256 * 256; };
+  for (const ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weight}) {
+    CHECK(bytes(pass, DType::float32, 1) == with_library(padded(4 * kW), library(4 * (kX + kY + kW))));
+    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(padded(2 * kW), library(2 * (kX + kY + kW))));
+    // Row-major in float64, and perhaps in groups: the images are copied, the weights are not.
+    CHECK(bytes(pass, DType::float64, 1) ==
+          with_library(padded(8 * kX) + padded(8 * kY), library(8 * (kX + kY + kW))));
+    CHECK(bytes(pass, DType::float32, 2) ==
+          with_library(padded(4 * kX) + padded(4 * kY), library(4 * (kX + kY + kW / 2))));
+  }
+  CHECK_THROWS_AS(bytes(ConvPass::forward, DType::int32, 1), TypeError);
+}
+
+TEST_CASE("attention keeps a number a row, and only on the way back", "[unit]") {
+  const View q = shape(DType::bfloat16, {2, 3, 5, 8});
+  CHECK(attention_workspace_bytes(kCuda, {}, q, false) == 0);
+  CHECK(attention_workspace_bytes(kCuda, {}, q, true) == 2 * 3 * 5 * 4);
+}
+
+TEST_CASE("partial sums of long tensors are known without a device", "[unit]") {
+  // 64 rows are one chunk; a million rows one a block that the largest plan has.
+  CHECK(bias_backward_workspace_bytes(kCuda, shape(DType::float32, {16, 64})) == 64 * 4);
+  CHECK(bias_backward_workspace_bytes(kCuda, shape(DType::float32, {1 << 20, 32})) ==
+        std::size_t{cuda::kMostMultiprocessors} * cuda::kColumnBlocks * 32 * 4);
+  CHECK(reduce_workspace_bytes(kCuda, Reduce::sum, shape(DType::float32, {7, 5}),
+                               shape(DType::float32, {1, 5})) == 0);
+  CHECK(reduce_workspace_bytes(kCuda, Reduce::sum, shape(DType::float32, {1 << 20}),
+                               shape(DType::float32, {1})) > 0);
+  const ConstView dense = shape(DType::float32, {3 * 16384 + 1});
+  CHECK(global_norm_workspace_bytes(kCuda, std::vector<ConstView>{dense, dense}) == 2 * 4 * sizeof(double));
+  CHECK(norm_backward_workspace_bytes(kCuda, shape(DType::float32, {4, 8})) == 4 * 2 * 8 * 4);
+  CHECK(batch_norm_workspace_bytes(kCuda, image(DType::float32, 1, 8, 2, 2)) == 2 * 8 * 4 + 2 * 8 * 4);
+  CHECK(embedding_backward_workspace_bytes(kCuda, shape(DType::int64, {4}), shape(DType::float32, {9, 8})) ==
+        4 * 16 + 2 * 256 * 4 + 2 * 8 * 4);
+}
+
+TEST_CASE("no device takes more scratch than is asked for", "[unit]") {
+  constexpr int kDevices[] = {1, 4, 108, 132, cuda::kMostMultiprocessors};
+  for (const std::int64_t rows : {1, 33, 1000, 100000}) {
+    for (const std::int64_t columns : {1, 8, 33, 768, 9000}) {
+      for (const DType dtype : kTrained) {
+        CAPTURE(rows, columns, name_of(dtype));
+        const View x = shape(dtype, {rows, columns});
+        for (const int device : kDevices) {
+          CAPTURE(device);
+          for (const int vec : {1, cuda::pack_of(dtype)}) {
+            const cuda::ColumnPlan plan(device, rows, columns, vec);
+            const auto chunks = static_cast<std::size_t>(plan.chunks * columns);
+            CHECK(chunks * 4 <= bias_backward_workspace_bytes(kCuda, x));
+            CHECK(2 * chunks * 4 <= norm_backward_workspace_bytes(kCuda, x));
+          }
+          const auto blocks = static_cast<std::size_t>(cuda::norm_backward_blocks(device, x) * columns);
+          CHECK(2 * blocks * 4 <= norm_backward_workspace_bytes(kCuda, x));
+          for (const View& y : {shape(dtype, {1, columns}), shape(dtype, {rows, 1})}) {
+            const cuda::ReductionSplit split = cuda::split_of(x, y);
+            for (const bool aligned : {true, false}) {
+              const std::size_t splits = cuda::plan_of(device, split, aligned, dtype).splits;
+              const auto results = static_cast<std::size_t>(y.numel());
+              CHECK((splits == 1 ? 0 : splits * results * 4) <=
+                    reduce_workspace_bytes(kCuda, Reduce::sum, x, y));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace

@@ -63,6 +63,17 @@ bool SegmentRegion::owns(const Value& value) const {
   return static_cast<const SegmentRegion*>(value.producer->region.get())->is_inside(*this);
 }
 
+/// True when a nested segment that is dropped counts on computing the value again: whoever holds it now, the
+/// nested segment's inputs must stay.
+bool SegmentRegion::was_let_go(const Value& value) const {
+  if (!owns(value)) return false;
+  const auto* region = static_cast<const SegmentRegion*>(value.producer->region.get());
+  for (; region != this; region = region->parent()) {
+    if (region->dropped_ && !region->kept_.contains(&value)) return true;
+  }
+  return false;
+}
+
 /// Backward is going to run this node: it was marked by the call under way and has not run.
 bool SegmentRegion::will_play(const Node& node) const {
   return node.needs != 0 && !node.played && node.pass == node.tape->passes;
@@ -167,7 +178,8 @@ std::vector<Value*> SegmentRegion::needed_from_outside() {
   if (options_.drop == Drop::cheap) choose_what_stays(mark);
   std::vector<Value*> needed;
   const auto need = [&](Value& value) {
-    const bool chosen = value.mark == mark && value.uses < 0 && value.storage != nullptr;
+    const bool chosen =
+        value.mark == mark && value.uses < 0 && value.storage != nullptr && !was_let_go(value);
     if (!owns(value) || must_stay(value) || chosen) {
       needed.push_back(&value);
     } else if (value.mark != mark || value.uses <= 0) {
@@ -225,12 +237,13 @@ void SegmentRegion::choose_what_stays(std::uint64_t mark) {
 void SegmentRegion::drop() {
   spare_segments().remove(*this);
   if (dropped_) return;
-  ValueSet outside;
-  ValueSet own;
-  for (Value* value : needed_from_outside()) (owns(*value) ? own : outside).insert(value);
+  // Nested segments first: what they count on computing again decides what must stay here.
   for (const Item& item : items_) {
     if (item.nested != nullptr) item.nested->drop();
   }
+  ValueSet outside;
+  ValueSet own;
+  for (Value* value : needed_from_outside()) (owns(*value) ? own : outside).insert(value);
   outside.for_each([](Value& value) {
     add_ref(&value);
     add_keeper(&value);

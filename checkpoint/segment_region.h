@@ -58,6 +58,7 @@ class SegmentRegion final : public Region {
   void for_each_node_backward(F&& f) const;
 
   bool owns(const Value& value) const;
+  bool was_let_go(const Value& value) const;
   bool will_play(const Node& node) const;
   bool plays_now() const;
   std::vector<Value*> needed_from_outside();

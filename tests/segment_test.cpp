@@ -1,4 +1,5 @@
 // Segments change nothing but the memory: the same bits with and without them, whatever is inside.
+#include "random_model.h"
 #include "tape_support.h"
 
 #include <optional>
@@ -362,6 +363,21 @@ TEST_CASE("batch norm in a segment is exact, and its statistics are folded once"
   for (const Cut cut : kCuts) {
     CAPTURE(static_cast<int>(cut));
     CHECK(step(cut) == step(Cut::none));
+  }
+}
+
+TEST_CASE("random trees of all kinds of segments give the bits of none", "[segment]") {
+  const auto gradients_of = [](std::uint32_t seed, bool segments) {
+    manual_seed(seed);
+    reprise::test::RandomModel model(seed, segments);
+    model.loss().backward();
+    std::vector<Tensor> gradients;
+    for (const Tensor& weight : model.parameters()) gradients.push_back(weight.grad());
+    return nn::digest(gradients);
+  };
+  for (std::uint32_t seed = 0; seed < 500; ++seed) {
+    CAPTURE(seed);
+    CHECK(gradients_of(seed, true) == gradients_of(seed, false));
   }
 }
 

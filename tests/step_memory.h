@@ -80,9 +80,7 @@ inline checkpoint::Step resnet_step(const StepCase& c) {
   });
 }
 
-inline checkpoint::Step step_of(const StepCase& c) {
-  return c.model == "gpt" ? gpt_step(c) : resnet_step(c);
-}
+inline checkpoint::Step step_of(const StepCase& c) { return c.model == "gpt" ? gpt_step(c) : resnet_step(c); }
 
 /// What a program measures of itself.
 struct Measured {

@@ -88,8 +88,10 @@ inline Attempt attempt(const Model& model, const TrainingOptions& options) {
 /// "[matmul] ...": an error that names its operation, in one line.
 inline bool names_its_operation(const std::string& error) {
   const std::size_t end = error.find("] ");
-  return error.starts_with('[') && end != std::string::npos && end > 1 &&
-         error.find('\n') == std::string::npos;
+  const bool named = error.starts_with('[') && end != std::string::npos && end > 1;
+  if (error.starts_with("[memory] ") && error.find(" asked for ") < error.find('\n'))
+    return error.find("\n  allocated ") != std::string::npos;  // the one report of several lines
+  return named && error.find('\n') == std::string::npos;
 }
 
 }  // namespace reprise::test

@@ -71,23 +71,24 @@ Prediction predict(const DeviceProfile& profile, const std::function<Step()>& bu
   const TapeCounters counters = tape_counters();
   Prediction result;
   {
+    const MemoryTrace trace(pool);
     const Step step = build();
     bool repeats = false;
     for (; result.steps < options.most_steps && !repeats; ++result.steps) {
       result.before = pool.segments();
       const MemoryStatistics statistics = pool.statistics();
-      const MemoryTrace trace(pool);
+      result.step_starts.push_back(trace.events().size());
       reset_tape_counters();
       step(result.phases);
       result.tape = tape_counters();
-      result.events = trace.events();
-      repeats = result.steps > 0 && same_peaks(statistics, pool.statistics()) &&
-                same_state(result.before, pool.segments());
+      repeats = result.steps > 0 && result.steps + 1 >= options.least_steps &&
+                same_peaks(statistics, pool.statistics()) && same_state(result.before, pool.segments());
     }
+    result.events = trace.events();
     result.memory = pool.statistics();
     result.segments = pool.usage_by_tag();
   }
-  result.peak = peak_of(result.before, result.events);
+  result.peak = peak_of(result.before, std::span(result.events).subspan(result.step_starts.back()));
   context().counters = counters;
   return result;
 }

@@ -6,6 +6,7 @@
 
 #include "reprise/checkpoint.h"
 #include "reprise/error.h"
+#include "sequence_advice.h"
 
 namespace reprise::checkpoint {
 namespace {
@@ -80,8 +81,11 @@ std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n) {
   }
 }
 
+void detail::begin_block(std::int64_t i) { sequence_advice().begin_block(i); }
+
 void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, void* context) {
   if (n <= 0) return;
+  const SequenceAdvice::Sequence noted(setting, n);
   if (setting.strategy == Strategy::none) {
     body(context, 0, n);
     return;

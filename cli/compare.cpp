@@ -11,6 +11,7 @@
 #include "cli/format.h"
 #include "cli/plot.h"
 #include "cli/progress.h"
+#include "cli/report/report.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/task.h"
@@ -31,7 +32,9 @@ struct Run {
   std::vector<double> losses;
   std::vector<double> step_ms;
   std::int64_t replayed_nodes = 0;
+  std::vector<SegmentInfo> before;  // the pool when the last step began
   std::vector<MemoryEvent> events;  // of the last step
+  bool truncated = false;
 
   MemoryStatistics memory() const { return pool->statistics(); }
 };
@@ -89,6 +92,12 @@ Run prepare(const CompareOptions& options, const TaskFactory& factory, const che
   return run;
 }
 
+void keep_trace(Run& run, const MemoryTrace& trace) {
+  run.before = trace.before();
+  run.events = trace.events();
+  run.truncated = trace.truncated();
+}
+
 void step(Run& run, std::int64_t i, bool last) {
   inside(run, [&] {
     std::unique_ptr<MemoryTrace> trace = last ? std::make_unique<MemoryTrace>(*run.pool) : nullptr;
@@ -98,7 +107,7 @@ void step(Run& run, std::int64_t i, bool last) {
     synchronise();
     run.step_ms.push_back(now_ms() - start);
     run.replayed_nodes = tape_counters().replayed_nodes;
-    if (trace != nullptr) run.events = trace->events();
+    if (trace != nullptr) keep_trace(run, *trace);
   });
 }
 
@@ -160,38 +169,48 @@ Tone digest_tone(const std::string& digest, const std::string& reference) {
   return digest == reference ? Tone::good : Tone::bad;
 }
 
+const std::vector<Column>& columns() {
+  static const std::vector<Column> all{{.title = "segments", .align = Align::left},
+                                       {.title = "activations", .unit = "peak"},
+                                       {.title = "", .unit = "of first"},
+                                       {.title = "allocated", .unit = "peak"},
+                                       {.title = "requested", .unit = "peak"},
+                                       {.title = "reserved", .unit = "peak"},
+                                       {.title = "step", .unit = "median"},
+                                       {.title = "", .unit = "least–most"},
+                                       {.title = "overhead"},
+                                       {.title = "replayed", .unit = "nodes"},
+                                       {.title = "losses", .unit = "digest"},
+                                       {.title = "gradients", .unit = "digest"},
+                                       {.title = "parameters", .unit = "digest"}};
+  return all;
+}
+
+std::vector<Cell> cells_of(const Row& row, const Row& first) {
+  const auto activations = static_cast<double>(row.memory.activations.allocated.peak);
+  return {row.segments,
+          format_bytes(row.memory.activations.allocated.peak),
+          format_percent(activations, static_cast<double>(first.memory.activations.allocated.peak)),
+          format_bytes(row.memory.all.allocated.peak),
+          format_bytes(row.memory.all.requested.peak),
+          format_bytes(row.memory.reserved.peak),
+          format_ms(row.median_ms),
+          {fmt::format("{:.0f}–{:.0f}", row.least_ms, row.most_ms), Tone::faint},
+          fmt::format("{:+.1f} %", 100 * row.overhead),
+          format_count(row.replayed_nodes),
+          {row.losses.substr(0, 8), digest_tone(row.losses, first.losses)},
+          {row.gradients.substr(0, 8), digest_tone(row.gradients, first.gradients)},
+          {row.parameters.substr(0, 8), digest_tone(row.parameters, first.parameters)}};
+}
+
 void print_rows(const std::vector<Row>& rows) {
-  Table table({{.title = "segments", .align = Align::left},
-               {.title = "activations", .unit = "peak"},
-               {.title = "", .unit = "of first"},
-               {.title = "allocated", .unit = "peak"},
-               {.title = "requested", .unit = "peak"},
-               {.title = "reserved", .unit = "peak"},
-               {.title = "step", .unit = "median"},
-               {.title = "", .unit = "least–most"},
-               {.title = "overhead"},
-               {.title = "replayed", .unit = "nodes"},
-               {.title = "losses", .unit = "digest"},
-               {.title = "gradients", .unit = "digest"},
-               {.title = "parameters", .unit = "digest"}});
-  const auto first_activations = static_cast<double>(rows[0].memory.activations.allocated.peak);
-  for (const Row& row : rows) {
-    const auto activations = static_cast<double>(row.memory.activations.allocated.peak);
-    table.add_row({row.segments,
-                   format_bytes(row.memory.activations.allocated.peak),
-                   format_percent(activations, first_activations),
-                   format_bytes(row.memory.all.allocated.peak),
-                   format_bytes(row.memory.all.requested.peak),
-                   format_bytes(row.memory.reserved.peak),
-                   format_ms(row.median_ms),
-                   {fmt::format("{:.0f}–{:.0f}", row.least_ms, row.most_ms), Tone::faint},
-                   fmt::format("{:+.1f} %", 100 * row.overhead),
-                   format_count(row.replayed_nodes),
-                   {row.losses.substr(0, 8), digest_tone(row.losses, rows[0].losses)},
-                   {row.gradients.substr(0, 8), digest_tone(row.gradients, rows[0].gradients)},
-                   {row.parameters.substr(0, 8), digest_tone(row.parameters, rows[0].parameters)}});
-  }
+  Table table(columns());
+  for (const Row& row : rows) table.add_row(cells_of(row, rows[0]));
   fmt::print("\n{}", table.render(standard_output()));
+}
+
+std::string verdict(const std::vector<Row>& rows) {
+  return all_equal(rows) ? "losses, gradients and parameters are equal to the last bit" : "DIGESTS DIFFER";
 }
 
 nlohmann::json to_json(const CompareOptions& options, const std::vector<Run>& runs,
@@ -239,11 +258,48 @@ void write_plot(const CompareOptions& options, const std::vector<Run>& runs) {
   fmt::print("plot: {}\n", options.plot);
 }
 
+/// The spans of one more step: on CUDA, measuring them makes a step longer.
+std::vector<Span> trace_spans(Run& run, std::int64_t step) {
+  std::vector<Span> spans;
+  inside(run, [&] {
+    const SpanTrace trace;
+    run.stepper->step(step);
+    spans = trace.spans();
+  });
+  return spans;
+}
+
+void write_report(const CompareOptions& options, std::vector<Run>& runs, const std::vector<Row>& rows,
+                  std::int64_t steps) {
+  Report report{.title = "Memory over one training step",
+                .description = runs[0].task->describe(),
+                .data = runs[0].task->data_name(),
+                .device = to_string(default_device()),
+                .verdict = verdict(rows),
+                .columns = columns(),
+                .runs = {}};
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    report.runs.push_back({.segments = rows[i].segments,
+                           .cells = cells_of(rows[i], rows[0]),
+                           .peak_activations = rows[i].memory.activations.allocated.peak,
+                           .step_ms = rows[i].median_ms,
+                           .before = runs[i].before,
+                           .events = runs[i].events,
+                           .truncated = runs[i].truncated,
+                           .spans = trace_spans(runs[i], steps)});
+  }
+  write_report(options.report, report);
+  fmt::print(
+      "report: {}/report.html, with snapshots for PyTorch's memory viewer and trace.json for Perfetto\n",
+      options.report);
+}
+
 }  // namespace
 
 int compare(const CompareOptions& options) {
   begin(options);
   require_writable(options.plot);
+  if (!options.report.empty()) prepare_report_folder(options.report);
   const std::int64_t steps = options.steps.value_or(10);
   if (steps < 1) throw ValueError(fmt::format("[compare] --steps {}; it must be at least 1", steps));
   const std::unique_ptr<TaskFactory> factory = task_factory(options);
@@ -261,9 +317,12 @@ int compare(const CompareOptions& options) {
   const std::vector<Row> rows = summarise(runs);
   set_default_pool(host_pool);
   print_rows(rows);
-  fmt::print("{}\n", all_equal(rows) ? "losses, gradients and parameters are equal to the last bit"
-                                     : "DIGESTS DIFFER");
+  fmt::print("{}\n", verdict(rows));
   if (!options.plot.empty()) write_plot(options, runs);
+  if (!options.report.empty()) {
+    write_report(options, runs, rows, steps);
+    set_default_pool(host_pool);
+  }
   if (!options.json.empty())
     write_file_atomically(options.json, to_json(options, runs, rows, steps).dump(2) + "\n");
   return all_equal(rows) ? 0 : 1;

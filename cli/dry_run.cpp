@@ -3,7 +3,6 @@
 #include "cli/session.h"
 
 namespace reprise::cli {
-
 namespace {
 
 RunOptions without_data(RunOptions options) {
@@ -12,20 +11,34 @@ RunOptions without_data(RunOptions options) {
   return options;
 }
 
+/// The run's own step, on the device that is the default when it is built.
+checkpoint::Step build_step(const RunOptions& options, const checkpoint::Setting& setting,
+                            std::int64_t steps) {
+  const std::shared_ptr<Task> task = task_factory(options)->make();
+  task->set_segments(setting);
+  const auto stepper = std::make_shared<Stepper>(*task, options, steps);
+  return [task, stepper, i = std::int64_t{0}](checkpoint::PhaseMeter& meter) mutable {
+    stepper->step(i++, meter);
+  };
+}
+
 }  // namespace
 
 checkpoint::Prediction dry_run(const RunOptions& options, const checkpoint::Setting& setting,
                                const DeviceProfile& profile, std::int64_t steps) {
   const RunOptions dry = without_data(options);
-  const auto build = [&]() -> checkpoint::Step {
-    const std::shared_ptr<Task> task = task_factory(dry)->make();
-    task->set_segments(setting);
-    const auto stepper = std::make_shared<Stepper>(*task, dry, steps);
-    return [task, stepper, i = std::int64_t{0}](checkpoint::PhaseMeter& meter) mutable {
-      stepper->step(i++, meter);
-    };
-  };
-  return checkpoint::predict(profile, build, {.most_steps = steps, .capacity_bytes = capacity_of(options)});
+  return checkpoint::predict(profile, [&] { return build_step(dry, setting, steps); },
+                             {.most_steps = steps, .capacity_bytes = capacity_of(options)});
+}
+
+std::shared_ptr<const MemoryPlan> plan_run(const RunOptions& options, const checkpoint::Setting& setting) {
+  constexpr std::int64_t kLeastSteps =
+      3;  // so that a step that came before can be told from one that repeats
+  const RunOptions dry = without_data(options);
+  const checkpoint::Prediction run = checkpoint::predict(
+      unlimited(profile_of_run(options)), [&] { return build_step(dry, setting, default_steps(options)); },
+      {.least_steps = kLeastSteps});
+  return std::make_shared<MemoryPlan>(plan_memory(run.events, run.step_starts));
 }
 
 std::string describe_dry(const RunOptions& options, const DeviceProfile& profile) {

@@ -11,6 +11,9 @@ namespace reprise::cli {
 checkpoint::Prediction dry_run(const RunOptions& options, const checkpoint::Setting& setting,
                                const DeviceProfile& profile, std::int64_t steps);
 
+/// A place in one slab for every request of the run.
+std::shared_ptr<const MemoryPlan> plan_run(const RunOptions& options, const checkpoint::Setting& setting);
+
 /// The task in words, made on a dry device.
 std::string describe_dry(const RunOptions& options, const DeviceProfile& profile);
 

@@ -101,7 +101,10 @@ int run(int argc, char** argv) {
   std::string train_segments = "none";
   CLI::App* train = app.add_subcommand("train", "train one model, and show what it has learnt");
   add_run_options(*train, train_options);
-  train->add_option("--segments", train_segments, "none, blocks, every:K, sqrt, nested or cheap");
+  train->add_option("--segments", train_segments,
+                    "none, blocks, every:K, sqrt, nested, cheap, or auto: as little as memory asks for");
+  train->add_flag("--arena", train_options.arena,
+                  "plan every allocation before the first step, and take one slab for all of them");
   train->add_option("--eval-every", train_options.eval_every, "steps between evaluations on held-out data")
       ->check(CLI::NonNegativeNumber);
   train->add_option("--sample", train_options.sample, "characters of text to write at the end")
@@ -114,6 +117,8 @@ int run(int argc, char** argv) {
   add_run_options(*compare, compare_options);
   compare->add_option("--segments", compare_segments, "settings, separated by commas")->delimiter(',');
   compare->add_option("--plot", compare_options.plot, "SVG file for the memory over one step");
+  compare->add_option("--report", compare_options.report,
+                      "folder for a page, memory snapshots (PyTorch's viewer) and a trace (Perfetto)");
 
   cli::PredictOptions predict_options;
   std::vector<std::string> predict_segments{"none", "cheap", "blocks", "sqrt", "nested"};
@@ -149,7 +154,8 @@ int run(int argc, char** argv) {
   }
   if (train->parsed()) {
     check_model_options(train_options);
-    train_options.segments = checkpoint::parse_setting(train_segments);
+    train_options.auto_segments = train_segments == "auto";
+    if (!train_options.auto_segments) train_options.segments = checkpoint::parse_setting(train_segments);
     return cli::train(train_options);
   }
   check_model_options(compare_options);

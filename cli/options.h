@@ -39,11 +39,14 @@ struct TrainOptions : RunOptions {
   checkpoint::Setting segments;
   std::int64_t eval_every = 0;
   std::int64_t sample = 300;
+  bool arena = false;          // one slab, planned before the first step
+  bool auto_segments = false;  // begin without, and choose when memory runs out
 };
 
 struct CompareOptions : RunOptions {
   std::vector<checkpoint::Setting> segments;
   std::string plot;
+  std::string report;  // folder
 };
 
 /// What `predict` searches the largest value of.

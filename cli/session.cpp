@@ -45,10 +45,12 @@ std::size_t capacity_of(const RunOptions& options) {
   return options.capacity_mib ? static_cast<std::size_t>(*options.capacity_mib) << 20 : kUnlimited;
 }
 
-std::shared_ptr<Pool> make_pool(const RunOptions& options) {
+std::shared_ptr<Pool> make_pool(const RunOptions& options, std::shared_ptr<const MemoryPlan> plan) {
   std::unique_ptr<Source> source = source_of(default_device());
   if (options.capacity_mib) source = limited_source(std::move(source), capacity_of(options));
-  return std::make_shared<Pool>(std::move(source));
+  PoolOptions pool_options;
+  pool_options.plan = std::move(plan);
+  return std::make_shared<Pool>(std::move(source), std::move(pool_options));
 }
 
 void begin(const RunOptions& options) {

@@ -25,8 +25,8 @@ void require_writable(const std::filesystem::path& path);
 /// Bytes that the options let a pool reserve; kUnlimited where they say nothing.
 std::size_t capacity_of(const RunOptions& options);
 
-/// A pool with the capacity that the options ask for.
-std::shared_ptr<Pool> make_pool(const RunOptions& options);
+/// A pool with the capacity that the options ask for, which follows `plan` if there is one.
+std::shared_ptr<Pool> make_pool(const RunOptions& options, std::shared_ptr<const MemoryPlan> plan = {});
 
 /// Milliseconds of a steady clock.
 double now_ms();

@@ -1,15 +1,12 @@
-#include "cost.h"
+#include "reprise/cost.h"
 
 #include <algorithm>
 
-#include "reprise/device_profile.h"
+namespace reprise {
 
-namespace reprise::detail {
-
-double estimated_forward_ms(Device dry_device, const Node& node) {
+double estimated_forward_ms(const DeviceProfile& profile, const Node& node) {
   const OpTable& table = *node.table;
   if (table.view != nullptr) return 0;
-  const DeviceProfile& profile = profile_of(dry_device);
   double bytes = 0;
   for (std::uint32_t i = 0; i < node.n_inputs; ++i)
     bytes += static_cast<double>(node.inputs[i]->spec.bytes());
@@ -24,4 +21,4 @@ double estimated_forward_ms(Device dry_device, const Node& node) {
   return 1e3 * seconds;
 }
 
-}  // namespace reprise::detail
+}  // namespace reprise

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include "reprise/context.h"
 #include "reprise/kernels/elementwise.h"
-#include "reprise/operation.h"
+#include "reprise/node.h"
+#include "take_block.h"
 
 namespace reprise {
 
@@ -12,14 +12,8 @@ Exec::~Exec() {
 
 kernels::Workspace Exec::scratch(std::size_t bytes) const {
   if (bytes == 0) return {};
-  Context& ctx = context();
-  if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
-  Block* block = pool_of(device_).allocate(bytes, Category::workspace, ctx.tag,
-                                           {.operation = ctx.operation,
-                                            .phase = ctx.phase,
-                                            .scratch = true,
-                                            .shape = {static_cast<std::int64_t>(bytes)},
-                                            .place = ctx.place});
+  Block* block = detail::take_block(device_, bytes, Category::workspace,
+                                    {.scratch = true, .shape = {static_cast<std::int64_t>(bytes)}});
   blocks_.push_back(block);
   return {block->data, bytes};
 }

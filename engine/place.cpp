@@ -37,8 +37,8 @@ const Place* place_in(const Place* parent, std::string_view name, const char* fi
   return place;
 }
 
-ModuleScope::ModuleScope(std::string_view name, std::source_location where) : before_(context().place) {
-  context().place = place_in(before_, name, where.file_name(), static_cast<int>(where.line()));
+ModuleScope::ModuleScope(std::string_view name, const char* file, int line) : before_(context().place) {
+  context().place = place_in(before_, name, file, line);
 }
 
 ModuleScope::~ModuleScope() { context().place = before_; }

@@ -3,10 +3,10 @@
 
 #include <bit>
 
-#include "cost.h"
 #include "node_lifetime.h"
 #include "owned_values.h"
 #include "reprise/context.h"
+#include "reprise/cost.h"
 #include "run_forward.h"
 
 namespace reprise {
@@ -127,7 +127,7 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
     if (reused >= 0) node->outputs[0]->storage->version.store(0, std::memory_order_relaxed);
     link_node(*node);
     if (const Device device = node->device(); device.is_dry) [[unlikely]]
-      ctx.counters.recorded_ms += estimated_forward_ms(device, *node);
+      ctx.counters.recorded_ms += estimated_forward_ms(profile_of(device), *node);
   } catch (...) {
     discard_node(node);
     throw;
@@ -203,7 +203,7 @@ void replay(Node& node, Category category) {
   ++ctx.counters.replayed_nodes;
   ctx.counters.replayed_bytes += bytes;
   if (const Device device = node.device(); device.is_dry) [[unlikely]]
-    ctx.counters.replayed_ms += detail::estimated_forward_ms(device, node);
+    ctx.counters.replayed_ms += estimated_forward_ms(profile_of(device), node);
 }
 
 }  // namespace reprise

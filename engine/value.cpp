@@ -4,8 +4,9 @@
 
 #include <new>
 
-#include "reprise/context.h"
 #include "reprise/detail/recycler.h"
+#include "reprise/node.h"
+#include "take_block.h"
 
 namespace reprise {
 
@@ -15,16 +16,8 @@ void output_died(Node& node) noexcept;
 }  // namespace detail
 
 Storage* allocate_storage(const Spec& spec, Category category) {
-  Context& ctx = context();
-  const std::size_t bytes = spec.bytes();
-  if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
-  Block* block = pool_of(spec.device)
-                     .allocate(bytes, category, ctx.tag,
-                               {.operation = ctx.operation.empty() ? "empty" : ctx.operation,
-                                .phase = ctx.phase,
-                                .dtype = spec.dtype,
-                                .shape = spec.shape,
-                                .place = ctx.place});
+  Block* block =
+      detail::take_block(spec.device, spec.bytes(), category, {.dtype = spec.dtype, .shape = spec.shape});
   void* memory = nullptr;
   try {
     memory = detail::recycled_allocate(sizeof(Storage));

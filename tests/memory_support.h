@@ -17,7 +17,7 @@ namespace memory_test {
 
 using namespace reprise;
 
-inline constexpr PoolOptions kCaching{.passthrough = false};
+inline const PoolOptions kCaching{.passthrough = false};
 inline constexpr std::size_t kKiB = 1024;
 inline constexpr std::size_t kMiB = 1024 * kKiB;
 

@@ -45,8 +45,13 @@ Usage Pool::usage(const MemoryTag* tag) const { return core_->usage(tag); }
 std::vector<std::pair<std::string, Usage>> Pool::usage_by_tag() const { return core_->usage_by_tag(); }
 void Pool::fail_after(std::int64_t n) { core_->fail_after(n); }
 std::vector<SegmentInfo> Pool::segments() const { return core_->segments(); }
+std::int64_t Pool::plan_misses() const noexcept { return core_->plan_misses(); }
 std::size_t Pool::capacity() const { return core_->source().capacity(); }
 std::string_view Pool::source_name() const { return core_->source().name(); }
+
+Unplanned::Unplanned(Pool& pool) : core_(pool.core_) { core_->pause_plan(); }
+
+Unplanned::~Unplanned() { core_->resume_plan(); }
 
 MemoryScope::MemoryScope(Pool& pool) : core_(pool.core_), window_(std::make_unique<detail::ScopeWindow>()) {
   core_->open(*window_);

@@ -34,6 +34,20 @@ PoolCore::PoolCore(std::unique_ptr<Source> source, PoolOptions options)
       source_(std::move(source)) {
   if (source_ == nullptr) throw ValueError("[memory] a pool needs a source; give it host_source()");
   poisons_ = kAddressSanitizer && !passthrough_ && source_->host_accessible();
+  if (options.plan != nullptr && !passthrough_) follow(std::move(options.plan));
+}
+
+/// Takes the slab, as a segment without blocks of its own.
+void PoolCore::follow(std::shared_ptr<const MemoryPlan> plan) {
+  const auto bytes = static_cast<std::size_t>(plan->slab_bytes);
+  if (bytes == 0) return;
+  records_.ensure(1);
+  BlockRecord* const whole = add_segment(kLarge, bytes, bytes);
+  if (whole == nullptr) throw_out_of_memory(bytes, Category::other, nullptr, {.operation = "arena"}, false);
+  Segment& slab = *whole->segment;
+  slab.first = nullptr;
+  records_.give(whole);
+  arena_ = std::make_unique<Arena>(std::move(plan), slab);
 }
 
 PoolCore::~PoolCore() {
@@ -47,7 +61,7 @@ Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag, 
   const bool injected = until_failure_ >= 0 && injected_failure();
   if (injected || bytes > kMostBytes) throw_out_of_memory(bytes, category, tag, origin, injected);
   const std::size_t size = round_up(bytes, kGranularity);
-  BlockRecord* const block = passthrough_ ? find_direct(bytes, size) : find(size);
+  BlockRecord* const block = passthrough_ ? find_direct(bytes, size) : find_planned(size);
   if (block == nullptr) throw_out_of_memory(bytes, category, tag, origin, false);
   block->live = true;
   block->requested = bytes;
@@ -72,9 +86,13 @@ void PoolCore::free(BlockRecord* block) noexcept {
     block->live = false;
     block->requested = 0;
     block->tag = nullptr;
-    block = merge(block);
+    const bool planned = arena_ != nullptr && arena_->owns(*block);
+    if (!planned) block = merge(block);
     const bool whole = block->left == nullptr && block->right == nullptr;
-    if (whole && (passthrough_ || owners_ == 0)) {
+    if (planned) {
+      arena_->give_back(*block);
+      records_.give(block);
+    } else if (whole && (passthrough_ || owners_ == 0)) {
       remove_segment(block->segment);
     } else {
       bins_[block->segment->bins].insert(block);
@@ -82,6 +100,17 @@ void PoolCore::free(BlockRecord* block) noexcept {
     last = unheld();
   }
   if (last) delete this;
+}
+
+/// The place that the plan has for the request, if there is one.
+BlockRecord* PoolCore::find_planned(std::size_t size) {
+  if (arena_ == nullptr) return find(size);
+  records_.ensure(1);
+  BlockRecord* const record = records_.take();
+  record->pool = &handle_;
+  if (arena_->take(size, *record)) return record;
+  records_.give(record);
+  return find(size);
 }
 
 /// A block of exactly `size` bytes, in no free list; null when the source is exhausted.
@@ -151,7 +180,7 @@ void PoolCore::remove_segment(Segment* segment) noexcept {
   ledger_.book_source_release(segment->bytes);
   if (trace_ != nullptr) [[unlikely]]
     note(MemoryEvent::Action::segment_free, *segment);
-  records_.give(segment->first);
+  if (segment->first != nullptr) records_.give(segment->first);
   (segment->previous == nullptr ? first_segment_ : segment->previous->next) = segment->next;
   (segment->next == nullptr ? last_segment_ : segment->next->previous) = segment->previous;
   delete segment;
@@ -203,7 +232,7 @@ std::size_t PoolCore::release_unused_segments() noexcept {
   for (Segment *segment = first_segment_, *next = nullptr; segment != nullptr; segment = next) {
     next = segment->next;
     BlockRecord* const block = segment->first;
-    if (block->live || block->right != nullptr) continue;
+    if (block == nullptr || block->live || block->right != nullptr) continue;  // null: the slab
     released += segment->bytes;
     bins_[segment->bins].remove(block);
     remove_segment(segment);
@@ -292,17 +321,40 @@ std::vector<SegmentInfo> PoolCore::list_segments() const {
   for (const Segment* segment = first_segment_; segment != nullptr; segment = segment->next) {
     SegmentInfo& info =
         result.emplace_back(SegmentInfo{segment->data, segment->bytes, segment->bins == kSmall, {}});
-    for (const BlockRecord* b = segment->first; b != nullptr; b = b->right) {
-      info.blocks.push_back({.data = b->data,
-                             .allocated = b->allocated,
-                             .requested = b->requested,
-                             .live = b->live,
-                             .category = b->category,
-                             .tag = b->tag == nullptr ? std::string() : b->tag->name,
-                             .origin = b->live ? b->origin : Origin{}});
-    }
+    if (arena_ != nullptr && arena_->is_slab(*segment)) info.blocks = arena_->list();
+    for (const BlockRecord* b = segment->first; b != nullptr; b = b->right)
+      info.blocks.push_back(info_of(*b));
   }
   return result;
+}
+
+std::int64_t PoolCore::plan_misses() const noexcept {
+  const Guard guard(lock_);
+  return arena_ == nullptr ? 0 : arena_->misses();
+}
+
+void PoolCore::pause_plan() noexcept {
+  const Guard guard(lock_);
+  ++owners_;
+  if (arena_ != nullptr) arena_->pause();
+}
+
+void PoolCore::resume_plan() noexcept {
+  {
+    const Guard guard(lock_);
+    if (arena_ != nullptr) arena_->resume();
+  }
+  drop_owner();
+}
+
+BlockInfo info_of(const BlockRecord& block) {
+  return {.data = block.data,
+          .allocated = block.allocated,
+          .requested = block.requested,
+          .live = block.live,
+          .category = block.category,
+          .tag = block.tag == nullptr ? std::string() : block.tag->name,
+          .origin = block.live ? block.origin : Origin{}};
 }
 
 void PoolCore::open(ScopeWindow& window) {

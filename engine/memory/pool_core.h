@@ -10,6 +10,7 @@
 // - Where the source has no room for such a segment, smaller ones are tried, down to the request itself. Then
 //   all unused segments go back to the source, and the request is tried once more; then a small request may
 //   take from the large blocks; then OutOfMemory is thrown.
+// - With a plan, a request that comes as planned gets its place in one slab, which is taken at once and kept.
 // - No decision depends on an address: the same requests give the same places on any source of one capacity.
 #pragma once
 
@@ -19,6 +20,7 @@
 #include <memory>
 #include <vector>
 
+#include "memory/arena.h"
 #include "memory/block_record.h"
 #include "memory/free_bins.h"
 #include "memory/ledger.h"
@@ -57,6 +59,9 @@ class PoolCore {
   void begin_trace(MemoryTrace& trace);
   void end_trace() noexcept;
   std::vector<SegmentInfo> segments() const;
+  std::int64_t plan_misses() const noexcept;
+  void pause_plan() noexcept;
+  void resume_plan() noexcept;
   const Source& source() const { return *source_; }
 
   void open(ScopeWindow& window);
@@ -71,6 +76,8 @@ class PoolCore {
 
   ~PoolCore();
 
+  void follow(std::shared_ptr<const MemoryPlan> plan);
+  BlockRecord* find_planned(std::size_t size);
   BlockRecord* find(std::size_t size);
   BlockRecord* find_direct(std::size_t bytes, std::size_t size);
   BlockRecord* take_from_source(Bins bins, std::size_t size);
@@ -93,7 +100,7 @@ class PoolCore {
   mutable SpinLock lock_;
   bool passthrough_;
   bool poisons_;
-  std::int64_t until_failure_ = -1;               // allocations that still succeed; negative: all do
+  std::int64_t until_failure_ = -1;  // allocations that still succeed; negative: all do
   MemoryTrace* trace_ = nullptr;     // the one under way
   std::int64_t owners_ = 1;
   Pool handle_;  // what blocks point to
@@ -103,6 +110,7 @@ class PoolCore {
   Segment* first_segment_ = nullptr;
   Segment* last_segment_ = nullptr;
   std::array<FreeBins, kKinds> bins_;
+  std::unique_ptr<Arena> arena_;  // null: no plan
 };
 
 }  // namespace reprise::detail

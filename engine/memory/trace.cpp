@@ -72,7 +72,7 @@ namespace {
 /// The blocks that live after some of a trace's events.
 class LiveBlocks {
  public:
-  explicit LiveBlocks(const std::vector<SegmentInfo>& segments) {
+  explicit LiveBlocks(std::span<const SegmentInfo> segments) {
     for (const SegmentInfo& segment : segments) {
       for (const BlockInfo& block : segment.blocks) {
         if (block.live) blocks_[block.data] = block;
@@ -120,7 +120,7 @@ bool precedes(const BlockInfo& a, const BlockInfo& b) {
 
 }  // namespace
 
-MemoryPeak peak_of(const std::vector<SegmentInfo>& before, const std::vector<MemoryEvent>& events) {
+MemoryPeak peak_of(std::span<const SegmentInfo> before, std::span<const MemoryEvent> events) {
   LiveBlocks blocks(before);
   MemoryPeak peak{.event = events.size(), .allocated = blocks.allocated()};
   for (std::size_t i = 0; i < events.size(); ++i) {

@@ -82,6 +82,8 @@ std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n);
 namespace detail {
 using Body = void (*)(void* context, std::int64_t first, std::int64_t last);
 void run_sequence(const Setting& setting, std::int64_t n, Body body, void* context);
+/// Block i of the sequence under way begins.
+void begin_block(std::int64_t i);
 }  // namespace detail
 
 /// Calls body(i) for i = 0 ... n - 1, cut into segments by `setting`.
@@ -90,7 +92,10 @@ void sequence(const Setting& setting, std::int64_t n, F&& body) {
   detail::run_sequence(
       setting, n,
       [](void* context, std::int64_t first, std::int64_t last) {
-        for (std::int64_t i = first; i < last; ++i) (*static_cast<std::remove_reference_t<F>*>(context))(i);
+        for (std::int64_t i = first; i < last; ++i) {
+          detail::begin_block(i);
+          (*static_cast<std::remove_reference_t<F>*>(context))(i);
+        }
       },
       const_cast<void*>(static_cast<const void*>(&body)));
 }

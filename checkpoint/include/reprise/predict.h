@@ -50,8 +50,9 @@ struct Prediction {
   std::vector<std::pair<std::string, Usage>> segments;  // from the building on, by checkpoint segment
   TapeCounters tape;                                    // of the last step
   std::int64_t steps = 0;                               // until a step left the pool as the one before had
-  std::vector<SegmentInfo> before;  // the pool's segments at the beginning of the last step
-  std::vector<MemoryEvent> events;  // of the last step
+  std::vector<SegmentInfo> before;       // the pool's segments at the beginning of the last step
+  std::vector<MemoryEvent> events;       // from the building on
+  std::vector<std::size_t> step_starts;  // the first event of each step
 
   /// Time of the replays over that of the step without them, from the profile's peak rates; backward counts
   /// as two forwards.
@@ -61,7 +62,8 @@ struct Prediction {
 using Step = std::function<void(PhaseMeter&)>;
 
 struct PredictOptions {
-  std::int64_t most_steps = 16;             // as many as this are run when none repeats the one before
+  std::int64_t most_steps = 16;  // as many as this are run when none repeats the one before
+  std::int64_t least_steps = 1;
   std::size_t capacity_bytes = kUnlimited;  // when it is less than the profile's
 };
 

@@ -18,6 +18,14 @@ class Spare {
   virtual void before_allocation(std::size_t bytes) = 0;
 };
 
+/// Asked when memory has run out: what the tape knows that would help.
+class Adviser {
+ public:
+  virtual ~Adviser() = default;
+  /// A line for the error, or nothing; `bytes` were asked of `pool` for a device of that kind.
+  virtual std::string advice(std::size_t bytes, const Pool& pool, DeviceKind kind) const = 0;
+};
+
 struct Context {
   bool grad_enabled = true;
   bool anomaly = false;
@@ -27,6 +35,7 @@ struct Context {
   Tape* tape = nullptr;
   std::shared_ptr<Region> region;  // the innermost open one
   Spare* spare = nullptr;
+  const Adviser* adviser = nullptr;
   MemoryTag* tag = nullptr;  // the segment that new memory is booked under
   // What the thread is doing, for errors, traces and profilers:
   std::string_view operation;  // of static storage; empty: none

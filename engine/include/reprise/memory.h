@@ -2,6 +2,8 @@
 // statistics.
 #pragma once
 
+#include "reprise/memory/placement.h"
+#include "reprise/memory/plan.h"
 #include "reprise/memory/pool.h"
 #include "reprise/memory/source.h"
 #include "reprise/memory/statistics.h"

@@ -1,7 +1,6 @@
 // Where in a model's code work comes from: names of modules, each with the line that opened it.
 #pragma once
 
-#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -24,7 +23,9 @@ const Place* place_in(const Place* parent, std::string_view name, const char* fi
 ///     const ModuleScope scope("mlp");
 class ModuleScope {
  public:
-  explicit ModuleScope(std::string_view name, std::source_location where = std::source_location::current());
+  // Not std::source_location, which clang reads only from 16 on.
+  explicit ModuleScope(std::string_view name, const char* file = __builtin_FILE(),
+                       int line = __builtin_LINE());
   ModuleScope(const ModuleScope&) = delete;
   ModuleScope& operator=(const ModuleScope&) = delete;
   ~ModuleScope();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "reprise/memory/origin.h"
+#include "reprise/memory/plan.h"
 #include "reprise/memory/source.h"
 #include "reprise/memory/statistics.h"
 #include "reprise/shape.h"
@@ -39,6 +40,9 @@ bool passthrough_by_default();
 struct PoolOptions {
   bool passthrough =
       passthrough_by_default();  // no caching: the source is asked for exactly the bytes of each request
+  /// Requests that come as it says are served from one slab, taken at once; others as by a pool without a
+  /// plan. A passthrough pool has none.
+  std::shared_ptr<const MemoryPlan> plan{};
 };
 
 /// A block, live or free, as `Pool::segments` lists it.
@@ -117,6 +121,10 @@ class Pool {
   /// Every segment in the order in which it was taken from the source.
   std::vector<SegmentInfo> segments() const;
 
+  /// Requests that were not served from the slab although they should have been: they did not come as the
+  /// plan says, or its place for them was still taken.
+  std::int64_t plan_misses() const noexcept;
+
   std::size_t capacity() const;
   std::string_view source_name() const;
 
@@ -126,6 +134,7 @@ class Pool {
  private:
   friend class detail::PoolCore;
   friend class MemoryScope;
+  friend class Unplanned;
   friend class MemoryTrace;
   Pool(detail::PoolCore* core, bool owner) : core_(core), owner_(owner) {}
 
@@ -147,6 +156,18 @@ class MemoryScope {
  private:
   detail::PoolCore* core_;
   std::unique_ptr<detail::ScopeWindow> window_;
+};
+
+/// What is allocated in a pool while it lives is no part of its plan: an evaluation between two steps.
+class Unplanned {
+ public:
+  explicit Unplanned(Pool& pool);
+  Unplanned(const Unplanned&) = delete;
+  Unplanned& operator=(const Unplanned&) = delete;
+  ~Unplanned();
+
+ private:
+  detail::PoolCore* core_;
 };
 
 /// The pool of a device's tensors, made at its first use over `source_of(device)`. Throws DeviceError where

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -73,7 +74,7 @@ struct MemoryPeak {
 };
 
 /// Finds the peak of a trace, given as what was live before its events.
-MemoryPeak peak_of(const std::vector<SegmentInfo>& before, const std::vector<MemoryEvent>& events);
+MemoryPeak peak_of(std::span<const SegmentInfo> before, std::span<const MemoryEvent> events);
 inline MemoryPeak peak_of(const MemoryTrace& trace) { return peak_of(trace.before(), trace.events()); }
 
 }  // namespace reprise

@@ -1,0 +1,189 @@
+#include "sequence_advice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "reprise/cost.h"
+
+namespace reprise::checkpoint {
+namespace {
+
+/// What backward reads of one block, on average, in bytes and milliseconds.
+struct BlockCost {
+  double saved = 0;     // kept without segments
+  double cheap = 0;     // of it, what cheap operations make
+  double boundary = 0;  // read by other blocks: kept in any case
+  double forward_ms = 0;
+  double cheap_ms = 0;
+};
+
+/// The value whose memory it is.
+const Value& owner_of(const Value& value) {
+  const Value* owner = &value;
+  while (owner->producer != nullptr && owner->producer->table->view != nullptr)
+    owner = owner->producer->inputs[0];
+  return *owner;
+}
+
+double bytes_of(const Value& value) { return static_cast<double>(Pool::block_bytes(value.spec.bytes())); }
+
+/// Walks the nodes of a sequence that are still on the tape.
+class Survey {
+ public:
+  Survey(const std::vector<std::uint64_t>& starts, std::uint64_t end, const DeviceProfile& profile)
+      : starts_(starts), end_(end), profile_(profile) {
+    for (Node* node = context().tape->newest; node != nullptr; node = node->older) look_at(*node);
+    for (const auto& [value, readers] : readers_) {
+      if (!readers.saved && !readers.elsewhere) continue;
+      if (readers.elsewhere)
+        sum_.boundary += bytes_of(*value);
+      else if (value->producer->table->cheap)
+        sum_.cheap += bytes_of(*value);
+      sum_.saved += readers.elsewhere ? 0 : bytes_of(*value);
+      if (value->storage != nullptr) live_ += bytes_of(*value);
+    }
+  }
+
+  BlockCost mean() const {
+    const auto blocks = static_cast<double>(std::max<std::size_t>(blocks_.size(), 1));
+    return {sum_.saved / blocks, sum_.cheap / blocks, sum_.boundary / blocks, sum_.forward_ms / blocks,
+            sum_.cheap_ms / blocks};
+  }
+  double live() const { return live_; }                    // bytes of the sequence that are there now
+  double gradients_to_come() const { return gradients_; }  // bytes of parameters without a gradient
+  double forward_ms() const { return forward_ms_; }        // of all that is on the tape
+  std::size_t blocks() const { return blocks_.size(); }
+
+ private:
+  struct Readers {
+    bool saved = false;
+    bool elsewhere = false;  // a node of another block, or behind the sequence
+  };
+
+  /// The block that a node belongs to; -1: none.
+  std::int64_t block_of(const Node& node) const {
+    if (node.sequence < starts_.front() || node.sequence >= end_) return -1;
+    return std::upper_bound(starts_.begin(), starts_.end(), node.sequence) - starts_.begin() - 1;
+  }
+
+  void look_at(Node& node) {
+    const std::int64_t block = block_of(node);
+    const double ms = estimated_forward_ms(profile_, node);
+    forward_ms_ += ms;
+    if (block >= 0) {
+      blocks_.insert(block);
+      sum_.forward_ms += ms;
+      if (node.table->cheap) sum_.cheap_ms += ms;
+    }
+    if (node.played) return;
+    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+      const Value& leaf = *node.inputs[i];
+      const bool wants = leaf.producer == nullptr && leaf.requires_grad && leaf.gradient == nullptr;
+      if (wants && leaves_.insert(&leaf).second) gradients_ += bytes_of(leaf);
+    }
+    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+      const Value& value = owner_of(*node.inputs[i]);
+      if (value.producer == nullptr || block_of(*value.producer) < 0) continue;
+      if (block_of(*value.producer) != block) readers_[&value].elsewhere = true;
+    }
+    if (node.needs == 0) return;
+    for_each_saved(node, [&](const Value& saved) {
+      const Value& value = owner_of(saved);
+      if (value.producer != nullptr && block_of(*value.producer) >= 0) readers_[&value].saved = true;
+    });
+  }
+
+  const std::vector<std::uint64_t>& starts_;
+  std::uint64_t end_;
+  const DeviceProfile& profile_;
+  std::unordered_map<const Value*, Readers> readers_;
+  std::unordered_set<std::int64_t> blocks_;
+  std::unordered_set<const Value*> leaves_;
+  BlockCost sum_;
+  double live_ = 0;
+  double gradients_ = 0;
+  double forward_ms_ = 0;
+};
+
+struct Estimate {
+  double bytes = 0;  // of the sequence: what is kept, and what the segment being played brings back
+  double replay_ms = 0;
+};
+
+Estimate estimate(const Setting& setting, double n, const BlockCost& block) {
+  if (setting.strategy == Strategy::none) return {n * (block.saved + block.boundary), 0};
+  if (setting.strategy == Strategy::cheap)
+    return {n * (block.saved - block.cheap + block.boundary) + block.cheap, n * block.cheap_ms};
+  if (setting.strategy == Strategy::nested) {
+    const double depth = std::max(1.0, std::ceil(std::log2(n)));
+    return {(depth + 1) * block.boundary + block.saved, depth * n * block.forward_ms};
+  }
+  const auto group = static_cast<double>(blocks_per_segment(setting, static_cast<std::int64_t>(n)));
+  return {std::ceil(n / group) * block.boundary + group * (block.saved + block.boundary),
+          n * block.forward_ms};
+}
+
+constexpr std::array kCandidates{Strategy::cheap, Strategy::blocks, Strategy::sqrt, Strategy::nested};
+
+}  // namespace
+
+SequenceAdvice::Sequence::Sequence(const Setting& setting, std::int64_t n) : counted_(grad_enabled()) {
+  SequenceAdvice& advice = sequence_advice();
+  if (!counted_ || advice.open_++ > 0) return;
+  advice.setting_ = setting;
+  advice.n_ = n;
+  advice.starts_.clear();
+  advice.end_ = UINT64_MAX;
+  context().adviser = &advice;
+}
+
+void SequenceAdvice::begin_block(std::int64_t i) {
+  if (open_ == 1 && i == static_cast<std::int64_t>(starts_.size()))
+    starts_.push_back(context().tape->next_sequence);
+}
+
+SequenceAdvice::Sequence::~Sequence() {
+  SequenceAdvice& advice = sequence_advice();
+  if (counted_ && --advice.open_ == 0) advice.end_ = context().tape->next_sequence;
+}
+
+std::string SequenceAdvice::advice(std::size_t bytes, const Pool& pool, DeviceKind kind) const {
+  const std::size_t capacity = pool.capacity();
+  if (starts_.empty() || capacity == kUnlimited) return {};
+  const DeviceProfile profile = parse_profile(kind == DeviceKind::cpu ? "cpu" : "h100");
+  // A block that is not whole yet says little about the others.
+  const Survey survey(starts_, end_ == UINT64_MAX ? starts_.back() : end_, profile);
+  if (survey.blocks() == 0)
+    return "the tape has no whole block of the sequence yet: too little to say which segments would fit";
+  const BlockCost block = survey.mean();
+  const auto n = static_cast<double>(n_);
+  const double outside = static_cast<double>(pool.live_bytes()) - survey.live() + survey.gradients_to_come() +
+                         static_cast<double>(bytes);
+  const double missing_ms = (n - static_cast<double>(survey.blocks())) * block.forward_ms;
+  const double step_ms = 3 * (survey.forward_ms() + missing_ms);
+  const double now = estimate(setting_, n, block).bytes;
+  std::string fitting;
+  for (const Strategy strategy : kCandidates) {
+    const Setting setting{.strategy = strategy};
+    const Estimate other = estimate(setting, n, block);
+    if (other.bytes >= now || outside + other.bytes > static_cast<double>(capacity)) continue;
+    fitting += fmt::format("{}{} (about {}, {:+.0f} % time)", fitting.empty() ? "" : ", ", to_string(setting),
+                           format_bytes(static_cast<std::int64_t>(outside + other.bytes)),
+                           100 * other.replay_ms / step_ms);
+  }
+  const std::string so_far = fmt::format(
+      "from the tape so far, {} of {} blocks under segments {}:", survey.blocks(), n_, to_string(setting_));
+  return fitting.empty() ? fmt::format("{} no other setting would fit", so_far)
+                         : fmt::format("{} these would fit: {}", so_far, fitting);
+}
+
+SequenceAdvice& sequence_advice() {
+  static thread_local SequenceAdvice instance;
+  return instance;
+}
+
+}  // namespace reprise::checkpoint

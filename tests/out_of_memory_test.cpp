@@ -1,0 +1,89 @@
+// When memory runs out: what the error says, and that its advice holds.
+#include <catch2/catch.hpp>
+#include <regex>
+
+#include "step_memory.h"
+
+using namespace reprise;
+using namespace reprise::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+/// Two steps in a pool of that capacity; the error, or nothing.
+std::string try_steps(const StepCase& c, std::size_t capacity_bytes) {
+  const std::shared_ptr<Pool> before = default_pool();
+  set_default_pool(std::make_shared<Pool>(limited_source(host_source(), capacity_bytes)));
+  std::string error;
+  try {
+    const checkpoint::Step step = step_of(c);
+    checkpoint::PhaseMeter meter;
+    step(meter);
+    step(meter);
+  } catch (const OutOfMemory& e) {
+    error = e.what();
+  }
+  set_default_pool(before);
+  return error;
+}
+
+/// The settings that an error advises, in its order.
+std::vector<std::string> advised(const std::string& error) {
+  std::vector<std::string> settings;
+  const std::size_t at = error.find("these would fit: ");
+  if (at == std::string::npos) return settings;
+  const std::string list = error.substr(at + std::string_view("these would fit: ").size());
+  static const std::regex entry("([a-z]+) \\(about ");
+  for (std::sregex_iterator it(list.begin(), list.end(), entry), end; it != end; ++it)
+    settings.push_back((*it)[1]);
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("the error of a step that does not fit says who asked, what is live, and what would fit",
+          "[memory]") {
+  const StepCase c{.batch = 64};
+  const checkpoint::Prediction whole = checkpoint::predict({}, [&] { return step_of(c); });
+  const auto capacity = static_cast<std::size_t>(0.8 * static_cast<double>(whole.memory.reserved.peak));
+  const std::string error = try_steps(c, capacity);
+  INFO(error);
+  CHECK_THAT(error, Contains("[memory] ") && Contains(" asked for ") && Contains(" by ") &&
+                        Contains(" in transformer.h.") && Contains("(models/gpt.cpp:") &&
+                        Contains(" but cpu has ") && Contains(" free of ") && Contains("\n  allocated ") &&
+                        Contains("reserved ") && Contains("cached but unused ") &&
+                        Contains("\n  parameters ") && Contains("activations ") &&
+                        Contains("\n  largest live values:\n") && Contains("from the tape so far, ") &&
+                        Contains(" of 3 blocks under segments none"));
+  const std::size_t list = error.find("largest live values:\n");
+  const std::string values = error.substr(list, error.find("\n  from the tape", list) - list);
+  CHECK(std::count(values.begin(), values.end(), '\n') == 11);  // the title, ten values, what to do
+}
+
+TEST_CASE("what the error advises fits, over the whole range of capacities", "[memory]") {
+  const StepCase c{.batch = 64};
+  const checkpoint::Prediction whole = checkpoint::predict({}, [&] { return step_of(c); });
+  int advices = 0;
+  for (const double share : {0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95}) {
+    const auto capacity =
+        static_cast<std::size_t>(share * static_cast<double>(whole.memory.all.allocated.peak));
+    const std::string error = try_steps(c, capacity);
+    CAPTURE(share, error);
+    REQUIRE(error != "");
+    for (const std::string& setting : advised(error)) {
+      ++advices;
+      StepCase other = c;
+      other.segments = setting;
+      CAPTURE(setting);
+      CHECK(try_steps(other, capacity) == "");
+    }
+  }
+  CHECK(advices >= 7);
+}
+
+TEST_CASE("without a sequence of blocks there is no advice", "[memory]") {
+  const std::shared_ptr<Pool> before = default_pool();
+  set_default_pool(std::make_shared<Pool>(limited_source(host_source(), 1024)));
+  CHECK_THROWS_WITH(zeros({1024}), Contains("empty (1024) float32") && !Contains("from the tape"));
+  set_default_pool(before);
+}

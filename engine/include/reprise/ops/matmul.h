@@ -7,9 +7,7 @@
 namespace reprise {
 
 using kernels::Activation;
-
-/// How a weight matrix lies: (out, in) as in most layers, (in, out) as in GPT-2's published weights.
-enum class WeightLayout : std::uint8_t { out_in, in_out };
+using kernels::WeightLayout;
 
 namespace ops {
 

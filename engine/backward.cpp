@@ -1,6 +1,7 @@
 // Playing the tape backward: which nodes, in which order, and where each gradient goes.
 #include <fmt/format.h>
 
+#include "folded_gradient.h"
 #include "gradient_memory.h"
 #include "node_lifetime.h"
 #include "owned_values.h"
@@ -41,6 +42,7 @@ class Player {
   bool wants(const Value& value) const;
   void hand_out(const Value& output, Value& gradient);
   void run(Node& node);
+  const Node* prepare_folded(const Node& node);
   void run_operation(Node& node, OwnedValues& dy);
   bool may_overwrite(const Node& node, std::uint32_t i) const;
   bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
@@ -56,7 +58,9 @@ class Player {
   std::uint64_t pass_;
   bool chosen_only_ = false;
   bool done_ = false;
-  std::vector<Node*> nodes_;  // newest first
+  std::vector<Node*> nodes_;      // newest first
+  std::size_t at_ = 0;            // the node that is played
+  const Node* folded_ = nullptr;  // the next one, when its backward is done along with this one's
   std::vector<Tensor> roots_;
   std::vector<Leaf> leaves_;
   std::vector<Tensor> wanted_;
@@ -200,8 +204,8 @@ void Player::prepare_leaf(Value& value) {
 }
 
 void Player::play() {
-  for (Node* node : nodes_) {
-    if (node->pass == pass_) run(*node);
+  for (at_ = 0; at_ < nodes_.size(); ++at_) {
+    if (nodes_[at_]->pass == pass_) run(*nodes_[at_]);
   }
   finish_leaves();
   done_ = true;
@@ -260,9 +264,27 @@ void Player::hand_out(const Value& output, Value& gradient) {
   }
 }
 
+/// What must hold before a node's backward: what it saves is there, as it was.
+void prepare(Node& node) {
+  if (node.region != nullptr) node.region->prepare(node);
+  check_versions(node, true);
+}
+
+/// The next node, made ready, if the backward of this one does its part too.
+const Node* Player::prepare_folded(const Node& node) {
+  if (!node.table->applies_derivative || ctx_.anomaly) return nullptr;
+  std::size_t next = at_ + 1;
+  while (next < nodes_.size() && nodes_[next]->pass != pass_) ++next;
+  if (next == nodes_.size() || !folds_gradient(node, *nodes_[next]) || !wants(*nodes_[next]->inputs[0]))
+    return nullptr;
+  prepare(*nodes_[next]);
+  return nodes_[next];
+}
+
 void Player::run(Node& node) {
   OwnedValues dy(node.n_outputs);
   bool any = false;
+  const bool was_folded = std::exchange(folded_, nullptr) == &node;
   for (std::uint32_t i = 0; i < node.n_visible(); ++i) {
     Value& output = *node.outputs[i];
     dy.adopt(i, std::exchange(output.gradient, nullptr));
@@ -276,11 +298,11 @@ void Player::run(Node& node) {
     if (output.wanted_pass == pass_) hand_out(output, *dy[i]);
   }
   if (any) {
-    if (node.region != nullptr) node.region->prepare(node);
-    check_versions(node, true);
+    prepare(node);
+    folded_ = prepare_folded(node);
     run_operation(node, dy);
-    ++ctx_.counters.backward_nodes;
   }
+  if (any || was_folded) ++ctx_.counters.backward_nodes;
   if (!options_.retain_tape) {
     release_saved(node);
     node.played = true;
@@ -370,7 +392,9 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
     if (!(node.needs >> i & 1u) || !wants(*node.inputs[i])) continue;
     if (dy[0] != nullptr && share_gradient(node, i, Tensor::share(dy[0]))) continue;
-    slots[i] = make_slot(node, i, std::span<const Slot>(slots.data(), i), dy, fresh);
+    slots[i] = i == 0 && folded_ != nullptr
+                   ? folded_slot(*folded_, fresh)
+                   : make_slot(node, i, std::span<const Slot>(slots.data(), i), dy, fresh);
     any = true;
   }
   if (!any) return;
@@ -383,7 +407,8 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
       detail::check_nan(*node.table, "backward", "the gradient of input", i, *slots[i].gradient,
                         {node.inputs, node.n_inputs});
     }
-    if (fresh[i] != nullptr) add_gradient(*node.inputs[i], Tensor::adopt(fresh.take(i)));
+    Value& input = i == 0 && folded_ != nullptr ? *folded_->inputs[0] : *node.inputs[i];
+    if (fresh[i] != nullptr) add_gradient(input, Tensor::adopt(fresh.take(i)));
   }
 }
 

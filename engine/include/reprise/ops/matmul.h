@@ -26,6 +26,7 @@ struct Linear {
   WeightLayout layout = WeightLayout::out_in;
   bool has_bias = true;
   static constexpr std::string_view name = "linear";
+  static constexpr bool applies_derivative = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask needs) const;
   void forward(const Exec&, Inputs, Outputs) const;

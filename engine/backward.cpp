@@ -44,7 +44,6 @@ class Player {
   void run(Node& node);
   const Node* prepare_folded(const Node& node);
   void run_operation(Node& node, OwnedValues& dy);
-  bool may_overwrite(const Node& node, std::uint32_t i) const;
   bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
   Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy,
                  OwnedValues& fresh);
@@ -322,27 +321,10 @@ bool Player::share_gradient(Node& node, std::uint32_t i, Tensor dy) {
     return true;
   }
   if (table.view_gradient == nullptr || i != 0) return false;
-  Strides strides{};
-  if (!table.view_gradient(node.op, input.spec, output.spec, dy.value()->strides, strides)) return false;
-  Tensor view = Tensor::share(make_leaf(input.spec));
-  view.value()->strides = strides;
-  view.value()->offset = dy.value()->offset;
-  retain(dy.value()->storage);
-  view.value()->storage = dy.value()->storage;
+  Tensor view = view_gradient(node, *dy.value());
+  if (!view.defined()) return false;
   add_gradient(input, std::move(view));
   return true;
-}
-
-/// True when the gradient of input i can take over the memory of the saved input itself: the operation allows
-/// it, and the node is the last to need it.
-bool Player::may_overwrite(const Node& node, std::uint32_t i) const {
-  if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u) || options_.retain_tape)
-    return false;
-  const Value& input = *node.inputs[i];
-  return input.producer != nullptr && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
-         input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr &&
-         input.storage->block != nullptr && input.storage->refs.load(std::memory_order_acquire) == 1 &&
-         is_dense_like(input, input);
 }
 
 /// Memory for the gradient of input i: what is there already, to be added to, or new (then `fresh` owns it).
@@ -363,14 +345,8 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
       return {input.gradient, kernels::Write::accumulate};
     }
   }
-  if (may_overwrite(node, i)) {
-    Tensor gradient = Tensor::share(make_leaf(input.spec));
-    retain(input.storage);
-    gradient.value()->storage = input.storage;
-    gradient.value()->offset = input.offset;
-    input.storage->block->pool->recategorise(input.storage->block, Category::gradients);
-    input.storage->version.fetch_add(
-        1, std::memory_order_relaxed);  // should this backward fail, no other may read it
+  if (!options_.retain_tape && may_overwrite(node, i)) {
+    const Tensor gradient = gradient_over(input);
     add_user(gradient.value());
     fresh.adopt(i, gradient.value());
   } else if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) &&

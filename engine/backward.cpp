@@ -1,6 +1,7 @@
 // Playing the tape backward: which nodes, in which order, and where each gradient goes.
 #include <fmt/format.h>
 
+#include "folded_gradient.h"
 #include "gradient_memory.h"
 #include "node_lifetime.h"
 #include "owned_values.h"
@@ -41,8 +42,8 @@ class Player {
   bool wants(const Value& value) const;
   void hand_out(const Value& output, Value& gradient);
   void run(Node& node);
+  const Node* prepare_folded(const Node& node);
   void run_operation(Node& node, OwnedValues& dy);
-  bool may_overwrite(const Node& node, std::uint32_t i) const;
   bool share_gradient(Node& node, std::uint32_t i, Tensor dy);
   Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy,
                  OwnedValues& fresh);
@@ -56,7 +57,9 @@ class Player {
   std::uint64_t pass_;
   bool chosen_only_ = false;
   bool done_ = false;
-  std::vector<Node*> nodes_;  // newest first
+  std::vector<Node*> nodes_;      // newest first
+  std::size_t at_ = 0;            // the node that is played
+  const Node* folded_ = nullptr;  // the next one, when its backward is done along with this one's
   std::vector<Tensor> roots_;
   std::vector<Leaf> leaves_;
   std::vector<Tensor> wanted_;
@@ -200,8 +203,8 @@ void Player::prepare_leaf(Value& value) {
 }
 
 void Player::play() {
-  for (Node* node : nodes_) {
-    if (node->pass == pass_) run(*node);
+  for (at_ = 0; at_ < nodes_.size(); ++at_) {
+    if (nodes_[at_]->pass == pass_) run(*nodes_[at_]);
   }
   finish_leaves();
   done_ = true;
@@ -260,9 +263,27 @@ void Player::hand_out(const Value& output, Value& gradient) {
   }
 }
 
+/// What must hold before a node's backward: what it saves is there, as it was.
+void prepare(Node& node) {
+  if (node.region != nullptr) node.region->prepare(node);
+  check_versions(node, true);
+}
+
+/// The next node, made ready, if the backward of this one does its part too.
+const Node* Player::prepare_folded(const Node& node) {
+  if (!node.table->applies_derivative || ctx_.anomaly) return nullptr;
+  std::size_t next = at_ + 1;
+  while (next < nodes_.size() && nodes_[next]->pass != pass_) ++next;
+  if (next == nodes_.size() || !folds_gradient(node, *nodes_[next]) || !wants(*nodes_[next]->inputs[0]))
+    return nullptr;
+  prepare(*nodes_[next]);
+  return nodes_[next];
+}
+
 void Player::run(Node& node) {
   OwnedValues dy(node.n_outputs);
   bool any = false;
+  const bool was_folded = std::exchange(folded_, nullptr) == &node;
   for (std::uint32_t i = 0; i < node.n_visible(); ++i) {
     Value& output = *node.outputs[i];
     dy.adopt(i, std::exchange(output.gradient, nullptr));
@@ -276,11 +297,11 @@ void Player::run(Node& node) {
     if (output.wanted_pass == pass_) hand_out(output, *dy[i]);
   }
   if (any) {
-    if (node.region != nullptr) node.region->prepare(node);
-    check_versions(node, true);
+    prepare(node);
+    folded_ = prepare_folded(node);
     run_operation(node, dy);
-    ++ctx_.counters.backward_nodes;
   }
+  if (any || was_folded) ++ctx_.counters.backward_nodes;
   if (!options_.retain_tape) {
     release_saved(node);
     node.played = true;
@@ -300,27 +321,10 @@ bool Player::share_gradient(Node& node, std::uint32_t i, Tensor dy) {
     return true;
   }
   if (table.view_gradient == nullptr || i != 0) return false;
-  Strides strides{};
-  if (!table.view_gradient(node.op, input.spec, output.spec, dy.value()->strides, strides)) return false;
-  Tensor view = Tensor::share(make_leaf(input.spec));
-  view.value()->strides = strides;
-  view.value()->offset = dy.value()->offset;
-  retain(dy.value()->storage);
-  view.value()->storage = dy.value()->storage;
+  Tensor view = view_gradient(node, *dy.value());
+  if (!view.defined()) return false;
   add_gradient(input, std::move(view));
   return true;
-}
-
-/// True when the gradient of input i can take over the memory of the saved input itself: the operation allows
-/// it, and the node is the last to need it.
-bool Player::may_overwrite(const Node& node, std::uint32_t i) const {
-  if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u) || options_.retain_tape)
-    return false;
-  const Value& input = *node.inputs[i];
-  return input.producer != nullptr && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
-         input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr &&
-         input.storage->block != nullptr && input.storage->refs.load(std::memory_order_acquire) == 1 &&
-         is_dense_like(input, input);
 }
 
 /// Memory for the gradient of input i: what is there already, to be added to, or new (then `fresh` owns it).
@@ -341,14 +345,8 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
       return {input.gradient, kernels::Write::accumulate};
     }
   }
-  if (may_overwrite(node, i)) {
-    Tensor gradient = Tensor::share(make_leaf(input.spec));
-    retain(input.storage);
-    gradient.value()->storage = input.storage;
-    gradient.value()->offset = input.offset;
-    input.storage->block->pool->recategorise(input.storage->block, Category::gradients);
-    input.storage->version.fetch_add(
-        1, std::memory_order_relaxed);  // should this backward fail, no other may read it
+  if (!options_.retain_tape && may_overwrite(node, i)) {
+    const Tensor gradient = gradient_over(input);
     add_user(gradient.value());
     fresh.adopt(i, gradient.value());
   } else if (i == 0 && node.table->gradient_in_place && dy[0] != nullptr && is_exclusive(*dy[0]) &&
@@ -372,7 +370,9 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
     if (!(node.needs >> i & 1u) || !wants(*node.inputs[i])) continue;
     if (dy[0] != nullptr && share_gradient(node, i, Tensor::share(dy[0]))) continue;
-    slots[i] = make_slot(node, i, std::span<const Slot>(slots.data(), i), dy, fresh);
+    slots[i] = i == 0 && folded_ != nullptr
+                   ? folded_slot(*folded_, fresh)
+                   : make_slot(node, i, std::span<const Slot>(slots.data(), i), dy, fresh);
     any = true;
   }
   if (!any) return;
@@ -385,7 +385,8 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
       detail::check_nan(*node.table, Phase::backward, "the gradient of input", i, *slots[i].gradient,
                         {node.inputs, node.n_inputs});
     }
-    if (fresh[i] != nullptr) add_gradient(*node.inputs[i], Tensor::adopt(fresh.take(i)));
+    Value& input = i == 0 && folded_ != nullptr ? *folded_->inputs[0] : *node.inputs[i];
+    if (fresh[i] != nullptr) add_gradient(input, Tensor::adopt(fresh.take(i)));
   }
 }
 

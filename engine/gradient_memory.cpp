@@ -34,6 +34,38 @@ Tensor dense_copy(const Value& gradient, const Value& like) {
   return copy;
 }
 
+bool may_overwrite(const Node& node, std::uint32_t i) {
+  if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u)) return false;
+  const Value& input = *node.inputs[i];
+  return input.producer != nullptr && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
+         input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr &&
+         input.storage->block != nullptr && input.storage->refs.load(std::memory_order_acquire) == 1 &&
+         is_dense_like(input, input);
+}
+
+Tensor gradient_over(Value& value) {
+  Tensor gradient = Tensor::share(make_leaf(value.spec));
+  retain(value.storage);
+  gradient.value()->storage = value.storage;
+  gradient.value()->offset = value.offset;
+  value.storage->block->pool->recategorise(value.storage->block, Category::gradients);
+  // Should this backward fail, no other may read it.
+  value.storage->version.fetch_add(1, std::memory_order_relaxed);
+  return gradient;
+}
+
+Tensor view_gradient(const Node& node, const Value& dy) {
+  const Spec& input = node.inputs[0]->spec;
+  Strides strides{};
+  if (!node.table->view_gradient(node.op, input, node.outputs[0]->spec, dy.strides, strides)) return {};
+  Tensor view = Tensor::share(make_leaf(input));
+  view.value()->strides = strides;
+  view.value()->offset = dy.offset;
+  retain(dy.storage);
+  view.value()->storage = dy.storage;
+  return view;
+}
+
 void make_addable(Value*& pending, const Value& like) {
   if (is_exclusive(*pending) && is_dense_like(*pending, like)) return;
   Tensor copy = dense_copy(*pending, like);

@@ -2,7 +2,7 @@
 // changed.
 #pragma once
 
-#include "reprise/tensor.h"
+#include "reprise/node.h"
 
 namespace reprise::detail {
 
@@ -16,6 +16,17 @@ bool is_dense_like(const Value& gradient, const Value& value);
 bool is_exclusive(const Value& value);
 
 Tensor dense_copy(const Value& gradient, const Value& like);
+
+/// True when the gradient of input i can take over the memory of the saved input itself, once the node has
+/// been played for good: the operation allows it, and the node is the last to need it.
+bool may_overwrite(const Node& node, std::uint32_t i);
+
+/// A gradient in the memory of the value itself.
+Tensor gradient_over(Value& value);
+
+/// The gradient of input 0 as a view of the output's, for an operation with `view_gradient`; undefined where
+/// it is none.
+Tensor view_gradient(const Node& node, const Value& dy);
 
 /// Makes a pending gradient safe to add to: dense in the order of `like`, and seen by nobody else.
 void make_addable(Value*& pending, const Value& like);

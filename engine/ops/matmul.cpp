@@ -52,6 +52,30 @@ void product_summed(const Exec& exec, const ConstView& a, const ConstView& b, co
   sum_to(exec, whole, target);
 }
 
+/// dx = (dy w) times the derivative of the activation that made the input.
+void product_through(const Exec& exec, const ConstView& dy, const ConstView& w,
+                     const GradSlots::Activated& input, const View& dx) {
+  const std::size_t bytes = kernels::matmul_workspace_bytes(exec.queue().device, dy, w, dx);
+  kernels::linear_backward_input(exec.queue(), input.activation, dy, transposed(w), as_rows(input.before), dx,
+                                 exec.scratch(bytes));
+}
+
+/// The gradients of the weight and, where it is wanted too, of the bias.
+void weight_gradients(const Exec& exec, WeightLayout layout, const Saved& saved, const ConstView& dy,
+                      GradSlots slots) {
+  const Target dw = slots[1];
+  const ConstView x = as_rows(exec.contiguous(saved.input(0)));
+  if (slots.wants(2)) {
+    const std::size_t bytes =
+        kernels::linear_backward_weight_workspace_bytes(exec.queue().device, layout, x, dy, dw.view);
+    kernels::linear_backward_weight(exec.queue(), layout, x, dy, dw, slots[2], exec.scratch(bytes));
+  } else if (layout == WeightLayout::out_in) {
+    product(exec, transposed(dy), x, dw);
+  } else {
+    product(exec, transposed(x), dy, dw);
+  }
+}
+
 /// True when (..., M, K) x (K, N) can be one product of (M', K) and (K, N).
 bool is_one_product(const kernels::Layout& a, const kernels::Layout& b) { return b.rank == 2 && a.rank > 2; }
 
@@ -160,18 +184,15 @@ void Linear::forward(const Exec& exec, Inputs in, Outputs out) const {
 void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   const ConstView dy = as_rows(exec.contiguous(grads[0]));
   if (const Target dx = row_major(exec, slots[0])) {
-    const ConstView w = saved.input(1);
-    product(exec, dy, layout == WeightLayout::out_in ? w : transposed(w), {as_rows(dx.view), dx.write});
+    const ConstView w = layout == WeightLayout::out_in ? saved.input(1) : transposed(saved.input(1));
+    if (const auto input = slots.activated(0))
+      product_through(exec, dy, w, input, as_rows(dx.view));
+    else
+      product(exec, dy, w, {as_rows(dx.view), dx.write});
     store(exec, dx, slots[0]);
   }
-  if (const Target dw = slots[1]) {
-    const ConstView x = as_rows(exec.contiguous(saved.input(0)));
-    if (layout == WeightLayout::out_in)
-      product(exec, transposed(dy), x, dw);
-    else
-      product(exec, transposed(x), dy, dw);
-  }
-  if (slots.wants(2)) {
+  if (slots.wants(1)) weight_gradients(exec, layout, saved, dy, slots);
+  if (slots.wants(2) && !slots.wants(1)) {
     const std::size_t bytes = kernels::bias_backward_workspace_bytes(exec.queue().device, dy);
     kernels::bias_backward(exec.queue(), dy, slots[2], exec.scratch(bytes));
   }

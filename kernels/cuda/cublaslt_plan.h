@@ -29,14 +29,15 @@ struct Problem {
   std::int64_t m = 0, n = 0, k = 0, batch = 1;
   Matrix a, b, c;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  std::int64_t aux_ld = 0;  // of what the epilogue writes beside c
+  std::int64_t aux_ld = 0;  // of what the epilogue reads or writes beside c
   auto operator<=>(const Problem&) const = default;
 };
 
-/// Operands of the epilogue, aligned to 16 bytes; null where it has none.
+/// Operands of the epilogue, aligned to 16 bytes; null where it has none. Gradient epilogues write the bias
+/// and read the auxiliary matrix, the others the other way round.
 struct EpilogueData {
   const void* bias = nullptr;
-  void* aux = nullptr;
+  const void* aux = nullptr;
 };
 
 struct ProblemData {

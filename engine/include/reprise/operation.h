@@ -24,6 +24,9 @@
 //   that output may take over, or -1 void view(const Spec& in, const Strides&, int output, Strides& strides,
 //   std::int64_t& offset) const;
 //                                                  outputs share the memory of input 0; forward is not called
+//   static constexpr kernels::Activation activation = a;  output 0 is a of input 0: the operation that reads
+//                                                  it may apply the derivative in its own backward
+//   static constexpr bool applies_derivative = true;      backward does so where `GradSlots::activated` asks
 //   bool view_gradient(const Spec& in, const Spec& out, const Strides& dy, Strides& dx) const;
 //                                                  the input's gradient as a view of the output's; false:
 //                                                  call backward
@@ -41,6 +44,7 @@
 #include "reprise/detail/inline_vector.h"
 #include "reprise/device.h"
 #include "reprise/error.h"
+#include "reprise/kernels/matmul.h"
 #include "reprise/tensor.h"
 
 namespace reprise {
@@ -162,11 +166,24 @@ class GradSlots {
   struct Slot {
     Value* gradient = nullptr;
     kernels::Write write = kernels::Write::overwrite;
+    kernels::Activation activation = kernels::Activation::none;
+    const Value* before = nullptr;  // what the activation was applied to
+  };
+  /// An input that is activation(before), where the slot is the gradient of `before`: row-major and written.
+  struct Activated {
+    kernels::Activation activation = kernels::Activation::none;
+    kernels::ConstView before;
+    explicit operator bool() const { return activation != kernels::Activation::none; }
   };
   GradSlots(const Slot* slots, std::size_t size) : slots_(slots), size_(size) {}
   bool wants(std::size_t i) const { return i < size_ && slots_[i].gradient != nullptr; }
   kernels::Target operator[](std::size_t i) const {
     return wants(i) ? kernels::Target{view_of(*slots_[i].gradient), slots_[i].write} : kernels::Target{};
+  }
+  /// Only for operations with `applies_derivative`, and only input 0.
+  Activated activated(std::size_t i) const {
+    if (!wants(i) || slots_[i].before == nullptr) return {};
+    return {slots_[i].activation, view_of(*slots_[i].before)};
   }
 
  private:
@@ -195,7 +212,8 @@ struct OpTable {
   GradMask gradient_inputs;
   double (*flops)(const void* op, SpecSpan in);  // null: none worth counting beside the memory traffic
   int auxiliaries;
-  bool random, replayable, cheap, gradient_in_place;
+  kernels::Activation activation;
+  bool random, replayable, cheap, gradient_in_place, applies_derivative;
 };
 
 /// The one place where operations are erased.
@@ -251,6 +269,8 @@ const OpTable& op_table() {
     if constexpr (requires { Op::replayable; }) t.replayable = Op::replayable;
     if constexpr (requires { Op::cheap; }) t.cheap = Op::cheap;
     if constexpr (requires { Op::gradient_in_place; }) t.gradient_in_place = Op::gradient_in_place;
+    if constexpr (requires { Op::activation; }) t.activation = Op::activation;
+    if constexpr (requires { Op::applies_derivative; }) t.applies_derivative = Op::applies_derivative;
     return t;
   }();
   return table;

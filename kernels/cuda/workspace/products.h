@@ -57,7 +57,7 @@ inline PreparedProduct prepare_product(const char* operation, const ConstView& a
 /// Everything that a product needs of the workspace; without memory it is only counted.
 struct ProductSpace {
   PreparedProduct prepared;
-  View bias{};              // room for an aligned copy of a linear layer's bias
+  View bias{};              // a linear layer's bias, or its gradient, where cuBLASLt wants it
   void* scratch = nullptr;  // cuBLASLt's
   std::size_t bytes = 0;
 
@@ -83,16 +83,34 @@ inline ProductSpace matmul_space(ConstView a, ConstView b, View c, const Workspa
   return space;
 }
 
+/// A dense vector of the workspace, aligned to 16 bytes.
+inline View vector_of(std::int64_t size, DType dtype, cpu::Carver& carver) {
+  View vector;
+  vector.rank = 1;
+  vector.sizes[0] = size;
+  vector.strides[0] = 1;
+  vector.dtype = dtype;
+  vector.data = carver.take(static_cast<std::size_t>(size) * size_of(dtype));
+  return vector;
+}
+
 /// The product of a linear layer, and its bias. No size is 0.
 inline ProductSpace linear_space(const ConstView& x, const ConstView& w, const View& result,
                                  const Workspace& workspace = {}) {
   cpu::Carver carver(workspace);
   ProductSpace space{.prepared = prepare_product("linear_forward", x, w, result, carver)};
-  space.bias.rank = 1;
-  space.bias.sizes[0] = result.sizes[1];
-  space.bias.strides[0] = 1;
-  space.bias.dtype = result.dtype;
-  space.bias.data = carver.take(static_cast<std::size_t>(result.sizes[1]) * size_of(result.dtype));
+  space.bias = vector_of(result.sizes[1], result.dtype, carver);
+  space.take_scratch(carver);
+  return space;
+}
+
+/// The product that gives a linear layer's weight gradient, and its bias gradient. No size is 0.
+inline ProductSpace weight_space(WeightLayout layout, const ConstView& x, const ConstView& dy, const View& dw,
+                                 const Workspace& workspace = {}) {
+  cpu::Carver carver(workspace);
+  const cpu::WeightProduct product = cpu::weight_product(layout, x, dy);
+  ProductSpace space{.prepared = prepare_product("linear_backward", product.a, product.b, dw, carver)};
+  space.bias = vector_of(dy.sizes[1], dw.dtype, carver);
   space.take_scratch(carver);
   return space;
 }

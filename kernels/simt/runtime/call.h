@@ -36,6 +36,9 @@ bool releases_in_spite_of(cudaError_t error);
 /// Counts one call that makes the host wait.
 void count_synchronisation();
 
+/// Counts one matrix product with this epilogue.
+void count_epilogue(unsigned epilogue);
+
 /// Records an error as this thread's last and returns it.
 cudaError_t record_error(cudaError_t error);
 

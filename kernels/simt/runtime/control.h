@@ -67,6 +67,9 @@ std::string leak_report();
 /// How often an entry point was called since the last reset_calls(), by its name without version suffix.
 std::int64_t calls(std::string_view name);
 
+/// How many products since the last reset_calls() had this epilogue, a cublasLtEpilogue_t.
+std::int64_t products_with_epilogue(unsigned epilogue);
+
 /// How many calls since the last reset_calls() fail_call could have failed: the range of a sweep.
 std::int64_t calls_total();
 

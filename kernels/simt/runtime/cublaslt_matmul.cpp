@@ -213,6 +213,7 @@ cublasStatus_t enqueue_product(const LtProblem& problem, Operands operands, cons
   operands.workspace.bytes = algorithm.workspace_bytes(problem);
   const std::vector<Operand> list = list_operands(problem, operands);
   if (!operands_are_good(list, problem, operands)) return CUBLAS_STATUS_INVALID_VALUE;
+  count_epilogue(problem.product.epilogue);
   Work work;
   work.name = "cublasLtMatmul";
   work.type = cudaGraphNodeTypeKernel;

@@ -14,6 +14,7 @@ namespace {
 
 struct Counts {
   std::map<std::string, std::int64_t, std::less<>> by_name;
+  std::map<unsigned, std::int64_t> by_epilogue;
   std::int64_t failable = 0;
   std::int64_t allocations = 0;
   std::int64_t synchronisations = 0;
@@ -76,10 +77,18 @@ bool releases_in_spite_of(cudaError_t error) { return injected || error == stick
 
 void count_synchronisation() { ++counts.synchronisations; }
 
+void count_epilogue(unsigned epilogue) { ++counts.by_epilogue[epilogue]; }
+
 std::int64_t calls(std::string_view name) {
   const std::lock_guard lock(runtime_mutex());
   const auto found = counts.by_name.find(name);
   return found != counts.by_name.end() ? found->second : 0;
+}
+
+std::int64_t products_with_epilogue(unsigned epilogue) {
+  const std::lock_guard lock(runtime_mutex());
+  const auto found = counts.by_epilogue.find(epilogue);
+  return found != counts.by_epilogue.end() ? found->second : 0;
 }
 
 std::int64_t calls_total() { return counts.failable; }

@@ -33,6 +33,8 @@ struct Unary {
   static constexpr std::string_view name = name_of(F);
   static constexpr bool cheap = true;
   static constexpr bool gradient_in_place = true;
+  static constexpr kernels::Activation activation =
+      F == kernels::Unary::gelu_tanh ? kernels::Activation::gelu_tanh : kernels::Activation::none;
   Specs infer(SpecSpan in) const { return {infer_unary(name, F, in[0])}; }
   Saves saves(GradMask) const { return saves_unary(F); }
   void forward(const Exec& exec, Inputs in, Outputs out) const { unary_forward(F, alpha, exec, in, out); }

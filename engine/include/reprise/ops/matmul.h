@@ -7,9 +7,7 @@
 namespace reprise {
 
 using kernels::Activation;
-
-/// How a weight matrix lies: (out, in) as in most layers, (in, out) as in GPT-2's published weights.
-enum class WeightLayout : std::uint8_t { out_in, in_out };
+using kernels::WeightLayout;
 
 namespace ops {
 
@@ -29,6 +27,7 @@ struct Linear {
   WeightLayout layout = WeightLayout::out_in;
   bool has_bias = true;
   static constexpr std::string_view name = "linear";
+  static constexpr bool applies_derivative = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;

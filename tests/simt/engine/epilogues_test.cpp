@@ -1,0 +1,56 @@
+// Which products of a training step ask cuBLASLt for an epilogue: each gradient that can be one is one.
+#include <cublasLt.h>
+
+#include "reprise/checkpoint.h"
+#include "reprise/ops.h"
+#include "stand_in.h"
+
+namespace reprise::test {
+namespace {
+
+using simt::runtime::products_with_epilogue;
+
+/// Two layers with gelu between them, out and back; gradients of everything.
+std::vector<std::vector<float>> step(DType dtype, WeightLayout layout, bool segment) {
+  const OnDevice cuda(Device::cuda());
+  manual_seed(5);
+  const auto leaf = [&](const Shape& shape) {
+    return randn(shape).to(dtype).detach().set_requires_grad(true);
+  };
+  const bool out_in = layout == WeightLayout::out_in;
+  const Tensor x = leaf({6, 8}), b1 = leaf({16}), b2 = leaf({8});
+  const Tensor w1 = leaf(out_in ? Shape{16, 8} : Shape{8, 16}),
+               w2 = leaf(out_in ? Shape{8, 16} : Shape{16, 8});
+  Tensor y;
+  {
+    std::optional<checkpoint::Segment> scope;
+    if (segment) scope.emplace("layers", checkpoint::SegmentOptions{.spare_last = false});
+    y = linear(linear(x, w1, b1, Activation::gelu_tanh, layout), w2, b2, Activation::none, layout);
+  }
+  mean(square(y)).backward();
+  std::vector<std::vector<float>> gradients;
+  for (const Tensor& t : {x, w1, b1, w2, b2})
+    gradients.push_back(t.grad().to(DType::float32).to_vector<float>());
+  return gradients;
+}
+
+TEST_CASE("gradients of layers are epilogues, in segments too", "[simt][cuda]") {
+  const StandIn stand_in;
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    for (const WeightLayout layout : {WeightLayout::out_in, WeightLayout::in_out}) {
+      CAPTURE(name_of(dtype), int(layout));
+      const auto bias_epilogue =
+          layout == WeightLayout::out_in ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_BGRADA;
+      simt::runtime::reset_calls();
+      const auto plain = step(dtype, layout, false);
+      CHECK(products_with_epilogue(bias_epilogue) == 2);
+      CHECK(products_with_epilogue(CUBLASLT_EPILOGUE_DGELU) == 1);
+      CHECK(products_with_epilogue(CUBLASLT_EPILOGUE_DEFAULT) == 1);  // the gradient of x
+      CHECK(step(dtype, layout, true) == plain);
+      CHECK(products_with_epilogue(CUBLASLT_EPILOGUE_DGELU) == 2);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace reprise::test

@@ -63,13 +63,13 @@ bool SegmentRegion::owns(const Value& value) const {
   return static_cast<const SegmentRegion*>(value.producer->region.get())->is_inside(*this);
 }
 
-/// True when a nested segment that is dropped counts on computing the value again: whoever holds it now, the
-/// nested segment's inputs must stay.
+/// True when a nested segment that is dropped counts on computing the value again: whoever holds it now, what
+/// the nested segment computes it from must stay.
 bool SegmentRegion::was_let_go(const Value& value) const {
   if (!owns(value)) return false;
   const auto* region = static_cast<const SegmentRegion*>(value.producer->region.get());
   for (; region != this; region = region->parent()) {
-    if (region->dropped_ && !region->kept_.contains(&value)) return true;
+    if (region->dropped_ && region->recomputed_.contains(const_cast<Value*>(&value))) return true;
   }
   return false;
 }
@@ -105,6 +105,7 @@ void SegmentRegion::forget_inputs() noexcept {
 
 void SegmentRegion::forget_own(Value& value) noexcept {
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    region->recomputed_.erase(&value);
     if (!region->kept_.empty() && region->kept_.erase(&value) && region->holds_inputs_) drop_keeper(&value);
   }
 }
@@ -172,7 +173,7 @@ void SegmentRegion::finish() noexcept {
 
 /// What must be held so that everything that backward reads can be there again: what is read from outside,
 /// and what of the segment's own cannot be computed again; a value may be listed several times. Follows the
-/// reads from the saved values backward.
+/// reads from the saved values backward, and notes what will be computed again.
 std::vector<Value*> SegmentRegion::needed_from_outside() {
   const std::uint64_t mark = next_mark();
   if (options_.drop == Drop::cheap) choose_what_stays(mark);
@@ -194,6 +195,13 @@ std::vector<Value*> SegmentRegion::needed_from_outside() {
     });
     if (!in_slice) return;
     for (std::uint32_t i = 0; i < node.n_inputs; ++i) need(*node.inputs[i]);
+  });
+  recomputed_.clear();
+  for_each_node([&](const Node& node) {
+    for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
+      Value* const value = node.outputs[i];
+      if (value->mark == mark && value->uses > 0) recomputed_.insert(value);
+    }
   });
   return needed;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <unordered_set>
 #include <vector>
 
 #include "reprise/checkpoint.h"
@@ -86,6 +87,7 @@ class SegmentRegion final : public Region {
   // are not counted: they would keep their node alive, and that the segment.
   ValueSet inputs_;
   ValueSet kept_;
+  std::unordered_set<Value*> recomputed_;  // of its own, once it is dropped: what a restore computes
   bool holds_inputs_ = true;
   bool closed_ = false;
   bool dropped_ = false;

@@ -35,7 +35,6 @@ class ValueSet {
     return true;
   }
 
-  bool contains(const Value* value) const { return places_.contains(const_cast<Value*>(value)); }
   bool empty() const { return places_.empty(); }
   void clear() { *this = {}; }
 

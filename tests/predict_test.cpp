@@ -153,3 +153,28 @@ TEST_CASE("a transformer layer keeps 64 sbh + 8 as2b + 16 sb + s2 bytes in float
     CHECK(saved_bytes(s, b, a, h, 0.0) == common + 4 * a * s * s * b);
   }
 }
+
+TEST_CASE("whole models replay as many nodes as the README's table says", "[predict]") {
+  struct Row {
+    std::int64_t layers, blocks, sqrt, nested, cheap;
+  };
+  for (const Row& row :
+       {Row{4, 24, 18, 34, 10}, Row{8, 56, 56, 106, 22}, Row{16, 120, 114, 290, 46},
+        Row{32, 248, 290, 738, 94}, Row{64, 504, 546, 1794, 190}, Row{128, 1016, 1180, 4226, 382}}) {
+    for (const auto& [segments, replayed] :
+         {std::pair{"none", std::int64_t{0}}, std::pair{"blocks", row.blocks}, std::pair{"sqrt", row.sqrt},
+          std::pair{"nested", row.nested}, std::pair{"cheap", row.cheap}}) {
+      CAPTURE(row.layers, segments);
+      const auto build = [&, setting = checkpoint::parse_setting(segments)]() -> checkpoint::Step {
+        auto model = std::make_shared<nn::Gpt>(
+            nn::GptConfig{.vocabulary = 105, .context = 64, .layers = row.layers, .heads = 4, .width = 64});
+        model->segments = setting;
+        return [=](checkpoint::PhaseMeter&) {
+          const Tensor ids = empty({4, 64}, {.dtype = DType::int32});
+          model->loss(ids, ids).backward();
+        };
+      };
+      CHECK(checkpoint::predict({}, build, {.most_steps = 1}).tape.replayed_nodes == replayed);
+    }
+  }
+}

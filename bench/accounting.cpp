@@ -63,4 +63,16 @@ void step_dry(benchmark::State& state) {
 }
 BENCHMARK(step_dry)->Unit(benchmark::kMillisecond);
 
+/// What it takes longer is what both traces cost.
+void step_dry_with_both_traces(benchmark::State& state) {
+  const OnDevice on(Device::dry(DeviceProfile{}));
+  SmallStep step;
+  for (auto _ : state) {
+    const MemoryTrace trace(current_pool());
+    const SpanTrace spans;
+    step.run();
+  }
+}
+BENCHMARK(step_dry_with_both_traces)->Unit(benchmark::kMillisecond);
+
 }  // namespace

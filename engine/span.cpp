@@ -31,6 +31,7 @@ void wait_for(Device device) noexcept {
 SpanTrace::SpanTrace() : start_ns_(detail::now_ns()) {
   Context& ctx = context();
   if (ctx.spans != nullptr) throw Error("[span] this thread is being traced already; end that trace first");
+  spans_.reserve(1024);
   ctx.spans = this;
 }
 

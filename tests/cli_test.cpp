@@ -6,7 +6,7 @@
 #include <fstream>
 #include <thread>
 
-#include "program.h"
+#include "cli_support.h"
 #include "temporary_folder.h"
 
 using Catch::Matchers::Contains;
@@ -14,25 +14,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
-
-Arguments operator+(Arguments all, const Arguments& more) {
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
 /// A GPT of a step in milliseconds.
 Arguments small_gpt(const std::string& layers = "1", const std::string& width = "16") {
   return {"gpt",     "--layers", layers,  "--width", width,       "--heads", "2",
           "--batch", "2",        "--seq", "16",      "--threads", "1"};
 }
 const Arguments kResnet{"resnet", "--layers", "1", "--width", "4", "--batch", "8", "--threads", "1"};
-
-bool available() {
-  if (reprise_program()) return true;
-  WARN("skipped: the tests were built without the program");
-  return false;
-}
 
 /// The names of all that is in a folder, temporary files too.
 std::vector<std::string> files_of(const fs::path& folder) {
@@ -69,17 +56,6 @@ void write_cut_images(const fs::path& folder) {
     std::ofstream(folder / (part + "-labels-idx1-ubyte"), std::ios::binary)
         << (part == "train" ? labels : labels.substr(0, labels.size() - 1));
   }
-}
-
-/// Ends with one line that holds every part of `message`.
-void check_refused(const Arguments& arguments, const std::vector<std::string>& message) {
-  const Ended ended = run_program(arguments);
-  CAPTURE(arguments, ended.output, ended.errors);
-  CHECK(ended.status == 2);
-  CHECK_THAT(ended.errors, Catch::Matchers::StartsWith("reprise: "));
-  CHECK(std::count(ended.errors.begin(), ended.errors.end(), '\n') == 1);
-  CHECK_THAT(ended.errors, Catch::Matchers::EndsWith("\n"));
-  for (const std::string& part : message) CHECK_THAT(ended.errors, Contains(part));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 namespace reprise {
 MemoryTrace::MemoryTrace(Pool& pool, std::size_t most)
     : core_(pool.core_), most_(most), start_ns_(detail::now_ns()) {
+  events_.reserve(std::min<std::size_t>(most_, 4096));
   core_->begin_trace(*this);
 }
 

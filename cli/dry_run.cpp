@@ -60,13 +60,22 @@ DeviceProfile profile_of_run(const RunOptions& options) {
   return profile;
 }
 
-std::vector<checkpoint::Setting> all_settings() {
+std::optional<Fitting> cheapest_that_fits(const RunOptions& options) {
   using checkpoint::Strategy;
-  return {{.strategy = Strategy::none},
-          {.strategy = Strategy::cheap},
-          {.strategy = Strategy::blocks},
-          {.strategy = Strategy::sqrt},
-          {.strategy = Strategy::nested}};
+  constexpr std::int64_t kStepsUntilSteady = 3;
+  std::optional<Fitting> best;
+  const DeviceProfile profile = profile_of_run(options);
+  for (const Strategy strategy : {Strategy::cheap, Strategy::blocks, Strategy::sqrt, Strategy::nested}) {
+    const checkpoint::Setting setting{.strategy = strategy};
+    try {
+      checkpoint::Prediction prediction = dry_run(options, setting, profile, kStepsUntilSteady);
+      if (!best || prediction.recomputed_share() < best->prediction.recomputed_share())
+        best = {setting, std::move(prediction)};
+    } catch (const OutOfMemory&) {
+      continue;
+    }
+  }
+  return best;
 }
 
 }  // namespace reprise::cli

@@ -1,6 +1,8 @@
 // The program's own training step on a dry device.
 #pragma once
 
+#include <optional>
+
 #include "cli/task.h"
 #include "reprise/predict.h"
 
@@ -23,7 +25,14 @@ DeviceProfile unlimited(DeviceProfile profile);
 /// The profile of the device that the run is for: that device, with what it can hold.
 DeviceProfile profile_of_run(const RunOptions& options);
 
-/// Settings worth trying, from the cheapest in time to the cheapest in memory.
-std::vector<checkpoint::Setting> all_settings();
+/// A setting, and what a step takes under it.
+struct Fitting {
+  checkpoint::Setting setting;
+  checkpoint::Prediction prediction;
+};
+
+/// Of the settings with segments that fit the run's device, the one that costs least time; nothing when none
+/// fits.
+std::optional<Fitting> cheapest_that_fits(const RunOptions& options);
 
 }  // namespace reprise::cli

@@ -24,27 +24,9 @@ struct Trained {
   bool stopped = false;
 };
 
-/// The setting that costs least time of those that fit, as dry runs tell; nothing when none fits.
-std::optional<std::pair<checkpoint::Setting, checkpoint::Prediction>> cheapest_that_fits(
-    const TrainOptions& options) {
-  constexpr std::int64_t kStepsUntilSteady = 3;
-  std::optional<std::pair<checkpoint::Setting, checkpoint::Prediction>> best;
-  const DeviceProfile profile = profile_of_run(options);
-  for (const checkpoint::Setting& setting : all_settings()) {
-    try {
-      checkpoint::Prediction prediction = dry_run(options, setting, profile, kStepsUntilSteady);
-      if (!best || prediction.recomputed_share() < best->second.recomputed_share())
-        best = {setting, std::move(prediction)};
-    } catch (const OutOfMemory&) {
-      continue;
-    }
-  }
-  return best;
-}
-
 /// The setting to go on with after `error`; throws it again, with a remedy, when there is none.
 checkpoint::Setting choose_after(const OutOfMemory& error, const TrainOptions& options) {
-  const auto best = cheapest_that_fits(options);
+  const std::optional<Fitting> best = cheapest_that_fits(options);
   if (!best)
     throw OutOfMemory(fmt::format("{}\n  no setting of --segments fits: use a smaller batch", error.what()));
   const auto& [setting, prediction] = *best;

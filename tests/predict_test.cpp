@@ -80,6 +80,18 @@ TEST_CASE("tensors of a dry device have no values to read", "[predict]") {
   CHECK_THROWS_WITH(host + x, Contains("different devices"));
 }
 
+TEST_CASE("sizes beyond any machine are predicted all the same", "[predict]") {
+  const OnDevice on(Device::dry(DeviceProfile{}));
+  const std::int64_t rows = std::int64_t{1} << 40;
+  const Tensor x = empty({rows, 64}).set_requires_grad(true);
+  const nn::Linear layer(64, 128);
+  const Tensor y = layer(x);
+  CHECK(y.shape() == Shape{rows, 128});
+  y.backward(empty({rows, 128}));
+  CHECK(x.grad().shape() == Shape{rows, 64});
+  CHECK_THROWS_AS(empty({rows, rows}), ShapeError);
+}
+
 TEST_CASE("profiles are read from names and capacities", "[predict]") {
   CHECK(parse_profile("cpu").capacity_bytes == kUnlimited);
   for (const char* name : {"h200", "h100", "a100", "rtx4090"}) {

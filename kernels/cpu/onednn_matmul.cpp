@@ -1,7 +1,9 @@
 // Matrix products through oneDNN.
 #if defined(REPRISE_ONEDNN)
 
+#include <algorithm>
 #include <bit>
+#include <limits>
 
 #include "onednn_plan.h"
 #include "product.h"
@@ -109,7 +111,12 @@ Plan& plan_of(const Product& product) {
 
 }  // namespace
 
-std::optional<std::size_t> scratch_bytes(const Product& product) { return plan_of(product).scratch_bytes(); }
+std::optional<std::size_t> scratch_bytes(const Product& product) {
+  // oneDNN 2 divides by zero where a size does not fit 32 bits, be it only asked for its scratch.
+  constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
+  if (std::max({product.m, product.n, product.k}) > kLargest) return std::nullopt;
+  return plan_of(product).scratch_bytes();
+}
 
 void multiply(const Product& product, const ProductData& data, void* scratch) {
   plan_of(product).run(data, scratch);

@@ -78,13 +78,22 @@ struct Attempt {
   std::int64_t patience;
 };
 
-/// The attempts at one height, each round more patient.
+/// The ways in turns; every order with every weight makes a round, and each round is more patient.
 Attempt attempt(int number) {
   constexpr std::array<std::int64_t, 4> kWeights{0, 5, 10, 20};
-  const int round = number / Ranking::kOrders;
-  const std::int64_t weight = kWeights[static_cast<std::size_t>(round) % kWeights.size()];
-  const std::int64_t patience = (weight == 0 ? 1000 : 200) * (1 + round / 4);
+  const int of_all_orders = number / Ranking::kOrders;
+  const std::int64_t weight = kWeights[static_cast<std::size_t>(of_all_orders) % kWeights.size()];
+  const std::int64_t round = of_all_orders / static_cast<int>(kWeights.size());
+  const std::int64_t patience = (weight == 0 ? 1000 : 200) * (1 + round);
   return {number % Ranking::kOrders, weight, patience};
+}
+
+/// Each way is tried for the goal, then for a height between it and the best so far: half of the way, a
+/// quarter, and so on, since what was to blame at one height guides the descents at the others.
+std::int64_t height_to_try(int number, std::int64_t goal, std::int64_t best) {
+  constexpr int kSteps = 6;
+  if (number % 2 == 0) return goal;
+  return goal + ((best - 1 - goal) >> (1 + number / 2 % kSteps));
 }
 
 }  // namespace
@@ -93,24 +102,15 @@ void improve(const Puzzle& puzzle, Offsets& offsets, std::int64_t goal, Effort& 
   const Ranking ranking(puzzle);
   Descent descent(puzzle, effort);
   std::int64_t best = height_of(puzzle, offsets);
-  int at_goal = 0;
-  int between = 0;
-  int share = 2;
   for (int number = 0; best > goal && effort.left() > 0; ++number) {
-    // Half of the attempts go for the goal, the others for something between it and the best so far.
-    const bool for_goal = number % 2 == 0;
-    const std::int64_t height = for_goal ? goal : best - 1 - (best - 1 - goal) / share;
-    const auto [order, weight, patience] = attempt(for_goal ? at_goal++ : between++);
+    const std::int64_t height = height_to_try(number, goal, best);
+    const auto [order, weight, patience] = attempt(number / 2);
     const Verdict verdict = descent.fit_below(height, ranking.ranks(order, weight, descent.blame()),
                                               patience * static_cast<std::int64_t>(puzzle.strips.size()));
     if (verdict == Verdict::impossible) goal = std::max(goal, height + 1);
     if (verdict == Verdict::fits) {
       offsets = descent.offsets();
       best = height_of(puzzle, offsets);
-      share = 2;
-      between = 0;
-    } else if (!for_goal && between % Ranking::kOrders == 0) {
-      share *= 2;
     }
   }
 }

@@ -106,7 +106,9 @@ MemoryPlan plan_memory(std::span<const MemoryEvent> events, std::span<const std:
     item_of[i] = items.size();
     items.push_back({.lower = time(request.begin), .upper = time(request.end), .bytes = request.bytes});
   }
-  const Placement placement = place(items, {.alignment = static_cast<std::int64_t>(detail::kGranularity)});
+  constexpr std::int64_t kEffort = 20'000'000;  // a fraction of a second
+  const Placement placement =
+      place(items, {.alignment = static_cast<std::int64_t>(detail::kGranularity), .effort = kEffort});
 
   MemoryPlan plan{
       .first_of_step = first, .slab_bytes = placement.slab_bytes, .live_bytes = placement.lower_bound_bytes};

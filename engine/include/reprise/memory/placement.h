@@ -23,7 +23,7 @@ struct PlacementOptions {
   /// target.
   std::int64_t target_bytes = 0;
   /// How many items the search may look at, over and over; 50 million take about a second. 0: no search.
-  std::int64_t effort = 20'000'000;
+  std::int64_t effort = 100'000'000;
   /// A safety net: the search ends when it is over, and the result then depends on the machine. 0: none.
   double time_limit_s = 0;
 };

@@ -1,6 +1,5 @@
 // When memory runs out: what the error says, and that its advice holds.
 #include <catch2/catch.hpp>
-#include <regex>
 
 #include "step_memory.h"
 
@@ -27,16 +26,17 @@ std::string try_steps(const StepCase& c, std::size_t capacity_bytes) {
   return error;
 }
 
-/// The settings that an error advises, in its order.
+/// The settings that an error advises, in its order: "these would fit: cheap (about ...), blocks (about
+/// ...)".
 std::vector<std::string> advised(const std::string& error) {
+  constexpr std::string_view kFits = "these would fit: ", kAbout = " (about ", kNext = "), ";
   std::vector<std::string> settings;
-  const std::size_t at = error.find("these would fit: ");
+  std::size_t at = error.find(kFits);
   if (at == std::string::npos) return settings;
-  const std::string list = error.substr(at + std::string_view("these would fit: ").size());
-  static const std::regex entry("([a-z]+) \\(about ");
-  for (std::sregex_iterator it(list.begin(), list.end(), entry), end; it != end; ++it)
-    settings.push_back((*it)[1]);
-  return settings;
+  for (at += kFits.size();; at = error.find(kNext, at) + kNext.size()) {
+    settings.push_back(error.substr(at, error.find(kAbout, at) - at));
+    if (error.find(kNext, at) == std::string::npos) return settings;
+  }
 }
 
 }  // namespace

@@ -105,6 +105,10 @@ std::shared_ptr<const MemoryPlan> plan_arena(const TrainOptions& options) {
 }
 
 void print_arena(const MemoryPlan& plan, const Pool& pool) {
+  if (passthrough_by_default()) {
+    fmt::print("arena: none, since this program's pools pass every request on\n");
+    return;
+  }
   fmt::print("arena: a slab of {} for {} requests a step, {:.3f} of the {} that are live at most",
              format_bytes(plan.slab_bytes),
              format_count(static_cast<std::int64_t>(plan.requests.size() - plan.first_of_step)),

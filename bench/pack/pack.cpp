@@ -2,13 +2,17 @@
 // size; a number in its name ("A.1048576.csv") is the capacity that is known to hold it.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reprise/error.h"
@@ -43,16 +47,22 @@ PlacementItem parse_item(const std::string& line, const fs::path& file, int numb
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::optional<std::int64_t> value = i < cells.size() ? parse_number(cells[i]) : std::nullopt;
     if (!value || cells.size() != values.size())
-      throw Error(
-          fmt::format("[pack] {}, line {}: '{}' is not id,lower,upper,size", file.string(), number, line));
+      throw Error(fmt::format("[pack] {}, line {}: '{}' is not id,lower,upper,size; give four whole numbers",
+                              file.string(), number, line));
     values[i] = *value;
+  }
+  if (values[2] < values[1] || values[3] < 0) {
+    throw Error(
+        fmt::format("[pack] {}, line {}: '{}' ends before it begins or has a negative size; correct it",
+                    file.string(), number, line));
   }
   return {.lower = values[1], .upper = values[2], .bytes = values[3]};
 }
 
 std::vector<PlacementItem> read_items(const fs::path& file) {
   std::ifstream in(file);
-  if (!in) throw Error(fmt::format("[pack] {} cannot be read", file.string()));
+  if (!in)
+    throw Error(fmt::format("[pack] {} cannot be read; name a file of id,lower,upper,size", file.string()));
   std::vector<PlacementItem> items;
   std::string line;
   for (int number = 1; std::getline(in, line); ++number) {
@@ -60,7 +70,9 @@ std::vector<PlacementItem> read_items(const fs::path& file) {
     if (number == 1 && line == "id,lower,upper,size") continue;
     if (!line.empty()) items.push_back(parse_item(line, file, number));
   }
-  if (items.empty()) throw Error(fmt::format("[pack] {} holds no buffers", file.string()));
+  if (items.empty())
+    throw Error(
+        fmt::format("[pack] {} holds no buffers; give it lines of id,lower,upper,size", file.string()));
   return items;
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
-#include <numeric>
+#include <utility>
 
 #include "reprise/error.h"
 #include "reprise/memory/placement.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "memory/placement_descent.h"

@@ -11,11 +11,14 @@
 namespace reprise::checkpoint {
 namespace {
 
-/// The dry device with a fresh pool, the thread's generator set aside.
+/// The dry device with a fresh pool, the thread's generator and counters set aside.
 class OnDryDevice {
  public:
   OnDryDevice(const DeviceProfile& profile, std::size_t capacity_bytes)
-      : device_(Device::dry(profile)), pool_before_(default_pool(device_)), generator_(generator()) {
+      : device_(Device::dry(profile)),
+        pool_before_(default_pool(device_)),
+        generator_(generator()),
+        counters_(tape_counters()) {
     std::unique_ptr<Source> source = source_of(device_);
     if (capacity_bytes < source->capacity()) source = limited_source(std::move(source), capacity_bytes);
     pool_ = std::make_shared<Pool>(std::move(source));
@@ -28,6 +31,7 @@ class OnDryDevice {
     on_device_.reset();
     set_default_pool(pool_before_, device_);
     generator() = generator_;
+    context().counters = counters_;
   }
   Pool& pool() { return *pool_; }
 
@@ -35,6 +39,7 @@ class OnDryDevice {
   Device device_;
   std::shared_ptr<Pool> pool_, pool_before_;
   Generator generator_;
+  TapeCounters counters_;
   std::optional<OnDevice> on_device_;
 };
 
@@ -56,6 +61,13 @@ bool same_peaks(const MemoryStatistics& a, const MemoryStatistics& b) {
          a.reserved.peak == b.reserved.peak;
 }
 
+/// Tags are names that go with the pool; those of places stay.
+void keep_tags(std::vector<MemoryEvent>& events) {
+  for (MemoryEvent& event : events) {
+    if (!event.tag.empty()) event.tag = place_in(nullptr, event.tag, "", 0)->path;
+  }
+}
+
 }  // namespace
 
 double Prediction::recomputed_share() const {
@@ -68,7 +80,6 @@ Prediction predict(const DeviceProfile& profile, const std::function<Step()>& bu
     throw ValueError(fmt::format("[predict] most_steps {}; it must be at least 1", options.most_steps));
   OnDryDevice scope(profile, options.capacity_bytes);
   Pool& pool = scope.pool();
-  const TapeCounters counters = tape_counters();
   Prediction result;
   {
     const MemoryTrace trace(pool);
@@ -85,11 +96,11 @@ Prediction predict(const DeviceProfile& profile, const std::function<Step()>& bu
                 same_peaks(statistics, pool.statistics()) && same_state(result.before, pool.segments());
     }
     result.events = trace.events();
+    keep_tags(result.events);
     result.memory = pool.statistics();
     result.segments = pool.usage_by_tag();
   }
   result.peak = peak_of(result.before, std::span(result.events).subspan(result.step_starts.back()));
-  context().counters = counters;
   return result;
 }
 

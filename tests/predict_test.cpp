@@ -40,7 +40,9 @@ TEST_CASE("a step that does not fit is out of memory on a dry device, too", "[pr
   const auto build = [&] { return step_of(c); };
   const checkpoint::Prediction whole = checkpoint::predict({}, build);
   const auto peak = static_cast<std::size_t>(whole.memory.all.allocated.peak);
+  reset_tape_counters();
   CHECK_THROWS_AS(checkpoint::predict({}, build, {.capacity_bytes = peak / 2}), OutOfMemory);
+  CHECK(tape_counters() == TapeCounters{});
   const checkpoint::Prediction limited = checkpoint::predict({}, build, {.capacity_bytes = 2 * peak});
   CHECK(limited.memory.all.allocated.peak == whole.memory.all.allocated.peak);
   CHECK(live_nodes() == 0);
@@ -58,6 +60,13 @@ TEST_CASE("prediction leaves the thread as it was", "[predict]") {
   CHECK(generator().seed == generator_before.seed);
   CHECK(generator().next == generator_before.next);
   CHECK(tape_counters() == TapeCounters{});
+}
+
+TEST_CASE("the events of a prediction name their segments, although its pool is gone", "[predict]") {
+  const checkpoint::Prediction p = checkpoint::predict({}, [] { return step_of({.segments = "blocks"}); });
+  const auto named = std::count_if(p.events.begin(), p.events.end(),
+                                   [](const MemoryEvent& event) { return event.tag == "block 1"; });
+  CHECK(named > 0);
 }
 
 TEST_CASE("tensors of a dry device have no values to read", "[predict]") {

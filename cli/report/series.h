@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "cli/report/pool_state.h"
 #include "cli/report/report.h"
+#include "reprise/memory/pool_state.h"
 
 namespace reprise::cli {
 

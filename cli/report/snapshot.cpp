@@ -10,8 +10,8 @@
 #include <set>
 #include <string_view>
 
-#include "cli/report/pool_state.h"
 #include "cli/report/words.h"
+#include "reprise/memory/pool_state.h"
 
 namespace reprise::cli {
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
-#include <unordered_map>
 
 #include "memory/clock.h"
 #include "memory/pool_core.h"
 #include "reprise/error.h"
+#include "reprise/memory/pool_state.h"
 
 namespace reprise {
 MemoryTrace::MemoryTrace(Pool& pool, std::size_t most)
@@ -70,51 +70,6 @@ void PoolCore::note(MemoryEvent event) noexcept {
 
 namespace {
 
-/// The blocks that live after some of a trace's events.
-class LiveBlocks {
- public:
-  explicit LiveBlocks(std::span<const SegmentInfo> segments) {
-    for (const SegmentInfo& segment : segments) {
-      for (const BlockInfo& block : segment.blocks) {
-        if (block.live) blocks_[block.data] = block;
-      }
-    }
-  }
-
-  void apply(const MemoryEvent& event) {
-    using Action = MemoryEvent::Action;
-    if (event.action == Action::allocate) {
-      blocks_[event.address] = {.data = event.address,
-                                .allocated = static_cast<std::size_t>(event.allocated),
-                                .requested = static_cast<std::size_t>(event.requested),
-                                .live = true,
-                                .category = event.category,
-                                .tag = std::string(event.tag),
-                                .origin = event.origin};
-    } else if (event.action == Action::free) {
-      blocks_.erase(event.address);
-    } else if (event.action == Action::recategorise) {
-      if (const auto found = blocks_.find(event.address); found != blocks_.end())
-        found->second.category = event.category;
-    }
-  }
-
-  std::int64_t allocated() const {
-    std::int64_t bytes = 0;
-    for (const auto& [address, block] : blocks_) bytes += static_cast<std::int64_t>(block.allocated);
-    return bytes;
-  }
-
-  std::vector<BlockInfo> list() const {
-    std::vector<BlockInfo> result;
-    for (const auto& [address, block] : blocks_) result.push_back(block);
-    return result;
-  }
-
- private:
-  std::unordered_map<const void*, BlockInfo> blocks_;
-};
-
 bool precedes(const BlockInfo& a, const BlockInfo& b) {
   return a.allocated != b.allocated ? a.allocated > b.allocated : a.data < b.data;
 }
@@ -122,24 +77,23 @@ bool precedes(const BlockInfo& a, const BlockInfo& b) {
 }  // namespace
 
 MemoryPeak peak_of(std::span<const SegmentInfo> before, std::span<const MemoryEvent> events) {
-  LiveBlocks blocks(before);
-  MemoryPeak peak{.event = events.size(), .allocated = blocks.allocated()};
+  PoolState pool(before);
+  MemoryPeak peak{.event = events.size(), .allocated = pool.allocated()};
   for (std::size_t i = 0; i < events.size(); ++i) {
     if (events[i].live_allocated <= peak.allocated) continue;
     peak.allocated = events[i].live_allocated;
     peak.event = i;
   }
   if (peak.event < events.size()) {
-    for (std::size_t i = 0; i <= peak.event; ++i) blocks.apply(events[i]);
+    for (std::size_t i = 0; i <= peak.event; ++i) pool.apply(events[i]);
     peak.origin = events[peak.event].origin;
   }
-  peak.live = blocks.list();
+  peak.by_category = pool.by_category();
+  peak.live = pool.live_blocks();
   std::sort(peak.live.begin(), peak.live.end(), precedes);
   std::map<std::string, std::int64_t> tags;
   for (const BlockInfo& block : peak.live) {
-    const auto bytes = static_cast<std::int64_t>(block.allocated);
-    peak.by_category[static_cast<std::size_t>(block.category)] += bytes;
-    if (!block.tag.empty()) tags[block.tag] += bytes;
+    if (!block.tag.empty()) tags[block.tag] += static_cast<std::int64_t>(block.allocated);
   }
   peak.by_tag.assign(tags.begin(), tags.end());
   std::stable_sort(peak.by_tag.begin(), peak.by_tag.end(),

@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "reprise/memory/trace.h"
 
-namespace reprise::cli {
+namespace reprise {
 
 /// Bytes in each category.
 using CategoryBytes = std::array<std::int64_t, kCategories>;
@@ -17,11 +19,17 @@ using CategoryBytes = std::array<std::int64_t, kCategories>;
 /// What a pool held at one moment of its trace.
 class PoolState {
  public:
-  explicit PoolState(const std::vector<SegmentInfo>& before);
+  explicit PoolState(std::span<const SegmentInfo> before);
   void apply(const MemoryEvent& event);
 
   const CategoryBytes& by_category() const { return by_category_; }
   std::int64_t reserved() const { return reserved_; }
+  std::int64_t allocated() const {
+    return std::accumulate(by_category_.begin(), by_category_.end(), std::int64_t{0});
+  }
+
+  /// Live ones, in the order of their addresses.
+  std::vector<BlockInfo> live_blocks() const;
 
   /// The segments in the order of their addresses, tiled by live and free blocks.
   std::vector<SegmentInfo> segments() const;
@@ -40,4 +48,4 @@ class PoolState {
   std::int64_t reserved_ = 0;
 };
 
-}  // namespace reprise::cli
+}  // namespace reprise

@@ -1,14 +1,13 @@
-#include "cli/report/pool_state.h"
+#include "reprise/memory/pool_state.h"
 
 #include <cstddef>
 #include <utility>
 
-namespace reprise::cli {
+#include "memory/pool_core.h"
+
+namespace reprise {
 
 namespace {
-
-/// Segments that came during the trace are called small up to this size.
-constexpr std::size_t kSmallSegment = std::size_t{2} << 20;
 
 const std::byte* end_of(const void* data, std::size_t bytes) {
   return static_cast<const std::byte*>(data) + bytes;
@@ -31,7 +30,7 @@ void add_free(SegmentInfo& segment, const std::byte* from, const std::byte* to) 
 
 }  // namespace
 
-PoolState::PoolState(const std::vector<SegmentInfo>& before) {
+PoolState::PoolState(std::span<const SegmentInfo> before) {
   for (const SegmentInfo& segment : before) {
     segments_[segment.data] = {
         .data = segment.data, .bytes = segment.bytes, .small = segment.small, .blocks = {}};
@@ -53,8 +52,9 @@ void PoolState::apply(const MemoryEvent& event) {
     case Action::recategorise:
       return recategorise(event.address, event.category);
     case Action::segment_allocate:
+      // Which kind it is, an event does not say; the small ones are known by their size.
       segments_[event.address] = {
-          .data = event.address, .bytes = bytes, .small = bytes <= kSmallSegment, .blocks = {}};
+          .data = event.address, .bytes = bytes, .small = bytes <= detail::kSmallSegment, .blocks = {}};
       reserved_ += event.allocated;
       return;
     case Action::segment_free:
@@ -85,6 +85,13 @@ void PoolState::recategorise(const void* address, Category category) {
   bytes_of(block) += static_cast<std::int64_t>(block.allocated);
 }
 
+std::vector<BlockInfo> PoolState::live_blocks() const {
+  std::vector<BlockInfo> result;
+  result.reserve(blocks_.size());
+  for (const auto& [address, block] : blocks_) result.push_back(block);
+  return result;
+}
+
 std::vector<SegmentInfo> PoolState::segments() const {
   std::vector<SegmentInfo> result;
   for (const auto& [address, segment] : segments_) {
@@ -101,4 +108,4 @@ std::vector<SegmentInfo> PoolState::segments() const {
   return result;
 }
 
-}  // namespace reprise::cli
+}  // namespace reprise

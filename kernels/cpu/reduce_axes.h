@@ -2,6 +2,7 @@
 #pragma once
 
 #include "axes.h"
+#include "expanded_layout.h"
 
 namespace reprise::kernels::cpu {
 
@@ -12,17 +13,6 @@ struct ReductionAxes {
   /// True when x's innermost axis is a reduced one.
   bool inner_reduced = false;
 };
-
-/// `result` is the layout with size 1 on the reduced axes; operands that have its sizes are given x's, with
-/// stride 0 there.
-inline Layout expanded(const Layout& result, const Layout& x) {
-  Layout layout = result;
-  for (std::size_t axis = 0; axis < static_cast<std::size_t>(x.rank); ++axis) {
-    if (result.sizes[axis] == 1) layout.strides[axis] = 0;
-    layout.sizes[axis] = x.sizes[axis];
-  }
-  return layout;
-}
 
 /// Operand 0 is x, operand 1 has the result's layout expanded to x's sizes; x is not empty.
 template <std::size_t N>

@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "cpu/expanded_layout.h"
 #include "cuda/workspace/axes.h"
 
 namespace reprise::kernels::cuda {
@@ -13,17 +14,6 @@ struct ReductionAxes {
   Axes<N> kept = no_axes<N>(), reduced = no_axes<N>();
   bool inner_reduced = false;  // x's innermost axis is a reduced one
 };
-
-/// `result` is the layout with size 1 on the reduced axes; operands that have its sizes are given x's, with
-/// stride 0 there.
-inline Layout expanded(const Layout& result, const Layout& x) {
-  Layout layout = result;
-  for (int axis = 0; axis < x.rank; ++axis) {
-    if (result.sizes[axis] == 1) layout.strides[axis] = 0;
-    layout.sizes[axis] = x.sizes[axis];
-  }
-  return layout;
-}
 
 /// Operand 0 is x, operand 1 has the result's layout expanded to x's sizes; x is not empty.
 template <std::size_t N>

@@ -47,6 +47,9 @@ void open_device_memory(bool open);
 /// "1,024 bytes past the end of the 4,096-byte block allocated at ...", for messages.
 std::string describe_device_address(const void* address);
 
+/// True when all these bytes are page-locked host memory, which kernels may use.
+bool kernels_may_reach(const void* host_address, std::size_t bytes);
+
 /// The one range of addresses that all device memory lies in.
 struct DeviceHeap {
   char* base = nullptr;

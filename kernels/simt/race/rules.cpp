@@ -22,6 +22,8 @@ auto& shared_region = *new Region(true);
 auto& global_region = *new Region(false);
 std::uint32_t launch_number = 0;
 int reports = 0;
+// The checker and its reports call functions that kernel files compile, too (std::string's): not a kernel's.
+bool checking = false;
 auto& reported = *new std::set<std::tuple<std::uint32_t, std::uint32_t, std::string>>;
 
 struct Range {
@@ -144,41 +146,48 @@ void check_words(Region& region, const AccessNow& a) {
                            describe_device_address(reinterpret_cast<void*>(address)).c_str()));
 }
 
-void access(const void* pointer, std::size_t bytes, int kind, void* program_counter) {
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  const auto pc = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(program_counter));
-  const Thread* thread = current;
-  if (thread == nullptr) {
-    if (global_region.contains(address)) check_host_access(address, pc);
-    return;
-  }
+void check_access(const Thread& thread, std::uintptr_t address, std::size_t bytes, Access kind,
+                  std::uint32_t pc) {
   Region* region = shared_region.contains(address)   ? &shared_region
                    : global_region.contains(address) ? &global_region
                                                      : nullptr;
   if (region == nullptr) {
-    // The thread's own stack; constants, device variables and the emulator's state.
+    // The thread's own stack; constants, device variables and the emulator's state; page-locked memory.
     if (address - reinterpret_cast<std::uintptr_t>(running_fiber->base) < running_fiber->bytes) return;
-    if (in_module(address)) return;
+    if (in_module(address) || kernels_may_reach(reinterpret_cast<void*>(address), bytes)) return;
   }
-  const auto access_kind = static_cast<Access>(kind);
-  const bool atomic = access_kind == Access::atomic;
-  const AccessNow a{*thread,
+  const bool atomic = kind == Access::atomic;
+  const AccessNow a{thread,
                     address,
                     bytes,
-                    access_kind,
+                    kind,
                     pc,
-                    Stamp(launch_number, block.linear, thread->linear, thread->clock, atomic),
+                    Stamp(launch_number, block.linear, thread.linear, thread.clock, atomic),
                     region == &shared_region};
   if (region == nullptr) {
     report_simple("host-memory", a,
-                  "a kernel must not touch the host's heap or stack, or another thread's locals");
+                  "a kernel must not touch the host's heap or stack, or another thread's locals; page-locked "
+                  "memory it may");
     return;
   }
   if ((address & (bytes - 1)) != 0 && bytes <= 16 && (bytes & (bytes - 1)) == 0) {
     report_simple("misaligned", a, format("the address is not a multiple of %zu", bytes));
   }
-  if (atomic && !region->shared) global_atomic(*thread, address);
+  if (atomic && !region->shared) global_atomic(thread, address);
   check_words(*region, a);
+}
+
+void access(const void* pointer, std::size_t bytes, int kind, void* program_counter) {
+  if (checking) return;
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  const auto pc = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(program_counter));
+  checking = true;
+  if (current != nullptr) {
+    check_access(*current, address, bytes, static_cast<Access>(kind), pc);
+  } else if (global_region.contains(address)) {
+    check_host_access(address, pc);
+  }
+  checking = false;
 }
 
 Region* region_of(const void* pointer) {
@@ -217,6 +226,7 @@ void launch_start() {
     launch_number = 1;
   }
   start_launch_ordering();
+  checking = false;  // the last launch may have ended in a check, by a stack overflow
   reports = 0;
   reported.clear();
   const dim3 g = launch_now->grid;

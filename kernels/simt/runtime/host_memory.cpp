@@ -86,6 +86,12 @@ std::size_t pinned_block_count() { return pinned.size(); }
 
 }  // namespace simt::runtime
 
+bool simt::kernels_may_reach(const void* host_address, std::size_t bytes) {
+  const auto* block = simt::runtime::find_pinned(host_address);
+  return block != nullptr &&
+         static_cast<const char*>(host_address) + bytes <= block->first + block->second.bytes;
+}
+
 using namespace simt::runtime;
 
 cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {

@@ -234,9 +234,26 @@ TEST_CASE("a host pointer inside a structure is reported in the race build", "[s
   if (in_race_mode()) {
     check_fault(outcome, {"host-memory", "(anonymous namespace)::host_memory_kernel", "(0,0,0)", "(0,0,0)",
                           SIMT_TEST_LINE(kHostMemoryLine)});
+    CHECK(outcome.report.find('\n') == std::string::npos);  // one fault, one report
   } else {
     check_clean(outcome);
   }
+}
+
+TEST_CASE("a kernel may use page-locked memory, but not the host's memory behind it", "[simt]") {
+  DeviceArray<float> out(4);
+  std::vector<float> host(4, 2.0f);
+  REQUIRE(cudaHostRegister(host.data(), 3 * sizeof(float), cudaHostRegisterDefault) == cudaSuccess);
+  check_clean(run(host_memory_kernel, 1, 3, 0, Indirect{host.data()}, out));
+  const Outcome outcome = run(host_memory_kernel, 1, 4, 0, Indirect{host.data()}, out);
+  if (in_race_mode()) {
+    check_fault(outcome, {"host-memory", "(anonymous namespace)::host_memory_kernel", "(0,0,0)", "(3,0,0)",
+                          SIMT_TEST_LINE(kHostMemoryLine)});
+    CHECK(outcome.report.find('\n') == std::string::npos);  // one fault, one report
+  } else {
+    check_clean(outcome);
+  }
+  CHECK(cudaHostUnregister(host.data()) == cudaSuccess);
 }
 
 TEST_CASE("a stack overflow is reported in every build", "[simt]") {

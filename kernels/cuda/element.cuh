@@ -45,21 +45,40 @@ struct alignas(static_cast<std::size_t>(N) * sizeof(T) <= 16 ? static_cast<std::
 template <class T>
 inline constexpr int kPack = 16 / static_cast<int>(sizeof(T));
 
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> read_pack(const T* from) {
+  return *reinterpret_cast<const Pack<T, N>*>(from);
+}
+
+template <class T, int N>
+__device__ __forceinline__ void write_pack(T* to, const Pack<T, N>& pack) {
+  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
+template <class T, int N>
+__device__ __forceinline__ void convert(const Pack<T, N>& pack, ComputeOf<T> (&to)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = to_compute(pack.element[i]);
+}
+
+template <class T, int N>
+__device__ __forceinline__ Pack<T, N> round_pack(const ComputeOf<T> (&values)[N]) {
+  Pack<T, N> pack;
+#pragma unroll
+  for (int i = 0; i < N; ++i) pack.element[i] = from_compute<T>(values[i]);
+  return pack;
+}
+
 /// 16 bytes of T from an aligned address, converted.
 template <class T>
 __device__ __forceinline__ void load_pack(const T* from, ComputeOf<T> (&to)[kPack<T>]) {
-  const Pack<T, kPack<T>> pack = *reinterpret_cast<const Pack<T, kPack<T>>*>(from);
-#pragma unroll
-  for (int i = 0; i < kPack<T>; ++i) to[i] = to_compute(pack.element[i]);
+  convert(read_pack<kPack<T>>(from), to);
 }
 
 /// Converts and writes 16 bytes of T to an aligned address.
 template <class T>
 __device__ __forceinline__ void store_pack(T* to, const ComputeOf<T> (&from)[kPack<T>]) {
-  Pack<T, kPack<T>> pack;
-#pragma unroll
-  for (int i = 0; i < kPack<T>; ++i) pack.element[i] = from_compute<T>(from[i]);
-  *reinterpret_cast<Pack<T, kPack<T>>*>(to) = pack;
+  write_pack(to, round_pack<T>(from));
 }
 
 }  // namespace reprise::kernels::cuda

@@ -82,7 +82,7 @@ struct Elements {
 template <class T, int V>
 __device__ __forceinline__ void read_pack(const T* from, bool broadcast, Pack<T, V>& pack) {
   if (!broadcast) {
-    pack = *reinterpret_cast<const Pack<T, V>*>(from);
+    pack = read_pack<V>(from);
     return;
   }
   const T value = *from;
@@ -132,8 +132,7 @@ struct PackOperands {
     }
 #pragma unroll
     for (int k = 0; k < Op::kOutputs; ++k) {
-      if (operands.data[k] != nullptr)
-        *reinterpret_cast<Pack<Out, V>*>(operands.template at<Out>(k, where)) = result[k];
+      if (operands.data[k] != nullptr) write_pack(operands.template at<Out>(k, where), result[k]);
     }
   }
 };

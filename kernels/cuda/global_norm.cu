@@ -27,7 +27,7 @@ __device__ __forceinline__ void for_each_element(const T* data, std::int64_t n, 
     Pack<T, V> pack[kLoads];
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {
-      if (i + k * kBlock < packs) pack[k] = reinterpret_cast<const Pack<T, V>*>(data)[i + k * kBlock];
+      if (i + k * kBlock < packs) pack[k] = read_pack<V>(data + (i + k * kBlock) * V);
     }
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {

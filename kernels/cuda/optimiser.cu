@@ -57,12 +57,12 @@ template <int V, class T, int states, class Rule>
 __device__ __forceinline__ void update(const Rule& rule, T* parameter, const T* gradient,
                                        ComputeOf<T>* const (&state)[states], std::int64_t at) {
   using C = ComputeOf<T>;
-  Pack<T, V> p = *reinterpret_cast<const Pack<T, V>*>(parameter + at);
-  const Pack<T, V> g = *reinterpret_cast<const Pack<T, V>*>(gradient + at);
+  Pack<T, V> p = read_pack<V>(parameter + at);
+  const Pack<T, V> g = read_pack<V>(gradient + at);
   Pack<C, V> kept[states];
 #pragma unroll
   for (int k = 0; k < states; ++k) {
-    if (state[k] != nullptr) kept[k] = *reinterpret_cast<const Pack<C, V>*>(state[k] + at);
+    if (state[k] != nullptr) kept[k] = read_pack<V>(state[k] + at);
   }
 #pragma unroll
   for (int i = 0; i < V; ++i) {
@@ -75,10 +75,10 @@ __device__ __forceinline__ void update(const Rule& rule, T* parameter, const T* 
 #pragma unroll
     for (int k = 0; k < states; ++k) kept[k].element[i] = values[k];
   }
-  *reinterpret_cast<Pack<T, V>*>(parameter + at) = p;
+  write_pack(parameter + at, p);
 #pragma unroll
   for (int k = 0; k < states; ++k) {
-    if (state[k] != nullptr) *reinterpret_cast<Pack<C, V>*>(state[k] + at) = kept[k];
+    if (state[k] != nullptr) write_pack(state[k] + at, kept[k]);
   }
 }
 

@@ -23,40 +23,23 @@ void dispatch_pack(bool packed, F&& f) {
     f.template operator()<1>();
 }
 
-template <int kVec, class T>
-__device__ __forceinline__ Pack<T, kVec> read_pack(const T* from) {
-  return *reinterpret_cast<const Pack<T, kVec>*>(from);
-}
-
+/// What `to` becomes by (=, +=) values, rounded once.
 template <class T, int kVec>
-__device__ __forceinline__ void write_pack(T* to, const Pack<T, kVec>& pack) {
-  *reinterpret_cast<Pack<T, kVec>*>(to) = pack;
-}
-
-template <class T, int kVec>
-__device__ __forceinline__ void convert(const Pack<T, kVec>& pack, ComputeOf<T> (&to)[kVec]) {
-#pragma unroll
-  for (int i = 0; i < kVec; ++i) to[i] = to_compute(pack.element[i]);
-}
-
-template <class T, int kVec>
-__device__ __forceinline__ Pack<T, kVec> round_pack(const ComputeOf<T> (&values)[kVec]) {
-  Pack<T, kVec> pack;
-#pragma unroll
-  for (int i = 0; i < kVec; ++i) pack.element[i] = from_compute<T>(values[i]);
-  return pack;
-}
-
-/// to (=, +=) values, rounded once.
-template <class T, int kVec>
-__device__ __forceinline__ void write_values(T* to, ComputeOf<T> (&values)[kVec], bool accumulate) {
+__device__ __forceinline__ Pack<T, kVec> result_pack(const T* to, ComputeOf<T> (&values)[kVec],
+                                                     bool accumulate) {
   if (accumulate) {
     ComputeOf<T> before[kVec];
     convert(read_pack<kVec>(to), before);
 #pragma unroll
     for (int i = 0; i < kVec; ++i) values[i] = before[i] + values[i];
   }
-  write_pack(to, round_pack<T>(values));
+  return round_pack<T>(values);
+}
+
+/// to (=, +=) values
+template <class T, int kVec>
+__device__ __forceinline__ void write_values(T* to, ComputeOf<T> (&values)[kVec], bool accumulate) {
+  write_pack(to, result_pack(to, values, accumulate));
 }
 
 /// Sums that wait in float32, kVec of them, at a multiple of 16 bytes where kVec is more than 1.

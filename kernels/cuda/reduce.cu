@@ -85,7 +85,7 @@ __device__ __forceinline__ A join_row(const Walk<1>& reduced, const T* row, std:
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {
       const std::uint32_t at = i + static_cast<std::uint32_t>(k) * step;
-      if (at < end) packs[k] = *reinterpret_cast<const Pack<T, V>*>(row + reduced.locate(at).at[0]);
+      if (at < end) packs[k] = read_pack<V>(row + reduced.locate(at).at[0]);
     }
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {
@@ -138,7 +138,7 @@ __device__ __forceinline__ void join_columns(const Walk<1>& reduced, const T* co
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {
       const std::uint32_t at = i + static_cast<std::uint32_t>(k) * step;
-      if (at < end) packs[k] = *reinterpret_cast<const Pack<T, V>*>(column + reduced.locate(at).at[0]);
+      if (at < end) packs[k] = read_pack<V>(column + reduced.locate(at).at[0]);
     }
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {

@@ -94,12 +94,15 @@ class RowPacks {
   /// row (=, +=) values
   __device__ __forceinline__ void write(T* row, int pack, float (&values)[kVec], bool accumulate) const {
     const int first = column(pack);
-    if (whole(first)) return write_values(row + first, values, accumulate);
+    T* const to = row + first;
+    if constexpr (kVec > 1) {
+      if (whole(first)) return simt::store16(to, result_pack(to, values, accumulate));
+    }
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {
       if (!inside(first + i)) continue;
-      const float before = accumulate ? to_compute(row[first + i]) : 0.0f;
-      row[first + i] = from_compute<T>(accumulate ? before + values[i] : values[i]);
+      const float before = accumulate ? to_compute(to[i]) : 0.0f;
+      to[i] = from_compute<T>(accumulate ? before + values[i] : values[i]);
     }
   }
 

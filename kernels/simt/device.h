@@ -55,6 +55,18 @@ SIMT_LDMATRIX_X2(ldmatrix_x2_trans, ".trans")
 #undef SIMT_LDMATRIX_X4
 #undef SIMT_LDMATRIX_X2
 
+/// Writes 16 bytes to global memory in one access. For where a compiler takes an assignment apart, as beside
+/// a branch that writes the same elements one by one; elsewhere an assignment leaves it more freedom.
+template <class T>
+__device__ __forceinline__ void store16(void* global, const T& value) {
+  static_assert(sizeof(T) == 16 && alignof(T) == 16);
+  uint4 words;
+  memcpy(&words, &value, sizeof words);
+  asm volatile("st.global.v4.b32 [%0],{%1,%2,%3,%4};\n" ::"l"(__cvta_generic_to_global(global)), "r"(words.x),
+               "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
 /// Copies 16 bytes from global to shared memory without waiting; when not valid, writes zeros and reads
 /// nothing.
 __device__ __forceinline__ void cp_async16(void* shared, const void* global, bool valid = true) {

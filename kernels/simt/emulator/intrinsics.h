@@ -26,6 +26,13 @@ constexpr bool kComparable =
     std::is_arithmetic_v<A>&& std::is_arithmetic_v<B>&& std::is_floating_point_v<A> ==
     std::is_floating_point_v<B>;
 
+/// Writes 16 bytes to global memory in one access; the race build sees it as it sees any assignment.
+template <class T>
+inline void store16(void* global, const T& value) {
+  static_assert(sizeof(T) == 16 && alignof(T) == 16);
+  *static_cast<T*>(global) = value;
+}
+
 }  // namespace simt
 
 // Bits.

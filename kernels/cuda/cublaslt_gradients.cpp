@@ -1,5 +1,5 @@
 // Gradients of linear layers as epilogues of cuBLASLt: the bias gradient comes out of the weight's product,
-// and the derivative of GELU is applied to the input's.
+// and in 16 bits the derivative of GELU is applied to the input's.
 #include "cuda/cublaslt_product.h"
 #include "cuda/host.h"
 #include "cuda/workspace/columns.h"
@@ -22,7 +22,7 @@ bool run_with_bias(const Queue& queue, WeightLayout layout, const ProductSpace& 
 bool run_with_derivative(const Queue& queue, const ConstView& dy, const ConstView& w, const ConstView& pre,
                          const View& dx, const Workspace& workspace) {
   const auto ld = cublaslt::aux_ld_of(pre);
-  if (!ld || !cpu::has_dense_rows(dx)) return false;
+  if (!cublaslt::has_gelu(dx.dtype) || !ld || !cpu::has_dense_rows(dx)) return false;
   const ProductSpace space = matmul_space(dy, cpu::transposed(w), dx, workspace);
   require_workspace("linear_backward", workspace, space.bytes);
   cublaslt::copy_inputs(queue, space.prepared);

@@ -25,6 +25,10 @@ void run_product(const Queue& queue, const PreparedProduct& p, double alpha, Wri
 bool run_epilogue(const Queue& queue, const PreparedProduct& p, const Epilogue& epilogue, Write write,
                   void* scratch);
 
+/// Whether GELU and its derivative are epilogues: they are exact to about 5e-5 relative, which 16 bits cannot
+/// tell, but wider types can.
+inline bool has_gelu(DType dtype) { return size_of(dtype) == 2; }
+
 /// How far apart the rows of an epilogue's auxiliary matrix are; nothing when it cannot be one.
 std::optional<std::int64_t> aux_ld_of(const ConstView& matrix);
 

@@ -129,7 +129,9 @@ TEST_CASE("the input's product applies the derivative of gelu", "[simt][cuda]") 
           check_input(queues, dtype, layout, activation, c);
           // cuBLASLt reads rows that begin at multiples of 16 bytes, and of 8 elements from each other.
           const bool readable = c.rows > 0 && c.inputs > 0 && c.inputs % 8 == 0 && c.offset == 0;
-          products.check(CUBLASLT_EPILOGUE_DGELU, activation == Activation::gelu_tanh && readable ? 1 : 0);
+          const bool exact = size_of(dtype) == 2;  // the epilogue's GELU is not, in wider types
+          products.check(CUBLASLT_EPILOGUE_DGELU,
+                         activation == Activation::gelu_tanh && readable && exact ? 1 : 0);
         }
       }
     }
@@ -152,7 +154,7 @@ TEST_CASE("gradients do without the epilogues that cuBLASLt lacks", "[simt][cuda
       CHECK(control.fail_call < 0);
     }
     control.fail_call = 0;
-    check_input(queues, DType::float32, layout, Activation::gelu_tanh, {"", ++rows, 16, 24});
+    check_input(queues, DType::bfloat16, layout, Activation::gelu_tanh, {"", ++rows, 16, 24});
     CHECK(control.fail_call < 0);
   }
   for (const unsigned epilogue :

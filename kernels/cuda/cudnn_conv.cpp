@@ -1,5 +1,6 @@
 // Convolutions through cuDNN: channels-last, where its tensor-core kernels work on memory as it lies; for
-// what it cannot do that way (float64, some groups) row-major. Weights are row-major in the contract and (O,
+// what it cannot do that way (float64, some groups) row-major, as many images at a time as the workspace has
+// room for copies of. Weights are row-major in the contract and (O,
 // KH, KW, I) in channels-last convolutions, so they pass through the workspace; so does every tensor that
 // does not lie as it should. Single pixels are matrix products.
 #include <limits>
@@ -36,29 +37,40 @@ std::string text_of(const Layout& view) {
   return text + ")";
 }
 
-/// A plan, and whether it is channels-last.
+cudnn::Plan& plan_of(const ConvRequest& r, bool channels_last) {
+  const DType dtype = r.out.view.dtype;
+  const cudnn::Problem problem{.device = current_device("conv2d"),
+                               .pass = r.pass,
+                               .dtype = dtype,
+                               .channels_last = channels_last,
+                               .x = sizes_of(r.x),
+                               .w = sizes_of(r.w),
+                               .y = sizes_of(r.y),
+                               .stride = narrow(r.params.stride),
+                               .padding = narrow(r.params.padding),
+                               .dilation = narrow(r.params.dilation),
+                               .groups = narrow(r.params.groups)};
+  return cudnn::plan_of(problem, conv_library_bytes(r.x, r.w, r.y, dtype));
+}
+
+/// An order of memory, and the images of a call.
 struct Choice {
-  cudnn::Plan& plan;
   bool channels_last;
+  std::int64_t images;
 };
 
-/// The first order of memory that cuDNN has an algorithm for.
+/// The first order of memory in which cuDNN has algorithms for all calls.
 Choice choose(const ConvRequest& r) {
   const DType dtype = r.out.view.dtype;
-  cudnn::Problem problem{.device = current_device("conv2d"),
-                         .pass = r.pass,
-                         .dtype = dtype,
-                         .x = sizes_of(r.x),
-                         .w = sizes_of(r.w),
-                         .y = sizes_of(r.y),
-                         .stride = narrow(r.params.stride),
-                         .padding = narrow(r.params.padding),
-                         .dilation = narrow(r.params.dilation),
-                         .groups = narrow(r.params.groups)};
-  for (const bool channels_last : conv_orders(dtype, r.params.groups)) {
-    problem.channels_last = channels_last;
-    cudnn::Plan& plan = cudnn::plan_of(problem, conv_library_bytes(r.x, r.w, r.y, dtype));
-    if (plan.exists()) return {plan, channels_last};
+  const std::int64_t all = r.x.sizes[0];
+  if (most_images(r) == 0)
+    throw ShapeError("[conv2d] one image of x " + text_of(r.x) + " or y " + text_of(r.y) +
+                     " has more elements than cuDNN takes (2^31 - 1)");
+  for (const bool channels_last : conv_orders(dtype)) {
+    const std::int64_t images = images_of_call(r, channels_last), rest = all % images;
+    if (plan_of(images_of(r, 0, images), channels_last).exists() &&
+        (rest == 0 || plan_of(images_of(r, all - rest, rest), channels_last).exists()))
+      return {channels_last, images};
   }
   throw DeviceError("[conv2d] cuDNN has no algorithm for x " + text_of(r.x) + ", weight " + text_of(r.w) +
                     ", groups " + std::to_string(r.params.groups) + ", " + std::string(name_of(dtype)));
@@ -73,11 +85,10 @@ ConstView repeated(ConstView bias, const Layout& y) {
   return bias;
 }
 
-/// Adds to a bias that is already in place, so that the sum is rounded once.
-void run(const Queue& queue, const ConvRequest& r, const Workspace& workspace, const ConstView& bias = {}) {
-  require_workspace("conv2d", workspace, conv_bytes(r));
-  const Choice choice = choose(r);
-  const ConvSpace space = conv_space(r, choice.channels_last, workspace);
+/// One call. Adds to a bias that is already in place, so that the sum is rounded once.
+void run_call(const Queue& queue, const ConvRequest& r, bool channels_last, const Workspace& workspace,
+              const ConstView& bias) {
+  const ConvSpace space = conv_space(r, channels_last, workspace);
   const auto make_copy = [&](const ConvOperand& operand, const ConstView& given) {
     if (operand.is_copy) copy(queue, given, {operand.view});
   };
@@ -89,10 +100,19 @@ void run(const Queue& queue, const ConvRequest& r, const Workspace& workspace, c
     copy(queue, repeated(bias, space.out.view), {space.out.view});
     write = Write::accumulate;
   }
-  choice.plan.run(stream_of(queue),
-                  {space.x.view.data, space.w.view.data, space.y.view.data, space.out.view.data}, write,
-                  space.scratch);
+  plan_of(r, channels_last)
+      .run(stream_of(queue), {space.x.view.data, space.w.view.data, space.y.view.data, space.out.view.data},
+           write, space.scratch);
   if (space.out.is_copy) copy(queue, space.out.view, r.out);
+}
+
+void run(const Queue& queue, const ConvRequest& r, const Workspace& workspace, const ConstView& bias = {}) {
+  require_workspace("conv2d", workspace, conv_bytes(r));
+  const Choice choice = choose(r);
+  const std::int64_t all = r.x.sizes[0];
+  for (std::int64_t first = 0; first < all; first += choice.images)
+    run_call(queue, images_of(r, first, std::min(choice.images, all - first)), choice.channels_last,
+             workspace, bias);
 }
 
 /// Nothing is summed: an input is empty.

@@ -62,8 +62,8 @@ void Plan::describe(const Problem& p) {
                                       is_16_bit(p.dtype) ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH));
 }
 
-template <class Performance, class Find>
-void Plan::choose_from(std::size_t most_bytes, Find&& find) {
+template <class Performance, class Find, class Bytes>
+void Plan::choose_from(std::size_t most_bytes, Find&& find, Bytes&& bytes_of) {
   std::array<Performance, 8> ranked{};
   int count = 0;
   const cudnnStatus_t status = find(static_cast<int>(ranked.size()), &count, ranked.data());
@@ -72,35 +72,51 @@ void Plan::choose_from(std::size_t most_bytes, Find&& find) {
   require(status);
   for (int i = 0; i < count; ++i) {
     const Performance& candidate = ranked[static_cast<std::size_t>(i)];
-    if (candidate.status != CUDNN_STATUS_SUCCESS || candidate.determinism != CUDNN_DETERMINISTIC ||
-        candidate.memory > most_bytes)
+    if (candidate.status != CUDNN_STATUS_SUCCESS || candidate.determinism != CUDNN_DETERMINISTIC) continue;
+    if (is_16_bit(dtype_)) require(cudnnSetConvolutionMathType(convolution_.get(), candidate.mathType));
+    // A candidate may have been ranked for another kind of arithmetic than the one that it will run in.
+    if (bytes_of(candidate.algo, &workspace_bytes_) != CUDNN_STATUS_SUCCESS || workspace_bytes_ > most_bytes)
       continue;
     algorithm_ = static_cast<int>(candidate.algo);
-    workspace_bytes_ = candidate.memory;
-    if (is_16_bit(dtype_)) require(cudnnSetConvolutionMathType(convolution_.get(), candidate.mathType));
     return;
   }
 }
 
 void Plan::choose(std::size_t most_bytes) {
   const std::lock_guard lock(handle_.mutex);
+  const cudnnHandle_t handle = handle_.value;
+  const auto x = x_.get(), y = y_.get();
+  const auto w = w_.get();
+  const auto convolution = convolution_.get();
   switch (pass_) {
     case ConvPass::forward:
-      return choose_from<cudnnConvolutionFwdAlgoPerf_t>(most_bytes, [&](int most, int* count, auto* ranked) {
-        return cudnnGetConvolutionForwardAlgorithm_v7(handle_.value, x_.get(), w_.get(), convolution_.get(),
-                                                      y_.get(), most, count, ranked);
-      });
+      return choose_from<cudnnConvolutionFwdAlgoPerf_t>(
+          most_bytes,
+          [&](auto... results) {
+            return cudnnGetConvolutionForwardAlgorithm_v7(handle, x, w, convolution, y, results...);
+          },
+          [&](auto algorithm, std::size_t* bytes) {
+            return cudnnGetConvolutionForwardWorkspaceSize(handle, x, w, convolution, y, algorithm, bytes);
+          });
     case ConvPass::backward_data:
       return choose_from<cudnnConvolutionBwdDataAlgoPerf_t>(
-          most_bytes, [&](int most, int* count, auto* ranked) {
-            return cudnnGetConvolutionBackwardDataAlgorithm_v7(
-                handle_.value, w_.get(), y_.get(), convolution_.get(), x_.get(), most, count, ranked);
+          most_bytes,
+          [&](auto... results) {
+            return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, w, y, convolution, x, results...);
+          },
+          [&](auto algorithm, std::size_t* bytes) {
+            return cudnnGetConvolutionBackwardDataWorkspaceSize(handle, w, y, convolution, x, algorithm,
+                                                                bytes);
           });
     case ConvPass::backward_weight:
       return choose_from<cudnnConvolutionBwdFilterAlgoPerf_t>(
-          most_bytes, [&](int most, int* count, auto* ranked) {
-            return cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-                handle_.value, x_.get(), y_.get(), convolution_.get(), w_.get(), most, count, ranked);
+          most_bytes,
+          [&](auto... results) {
+            return cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, x, y, convolution, w, results...);
+          },
+          [&](auto algorithm, std::size_t* bytes) {
+            return cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, x, y, convolution, w, algorithm,
+                                                                  bytes);
           });
   }
 }

@@ -69,8 +69,8 @@ class Plan {
  private:
   void describe(const Problem& problem);
   void choose(std::size_t most_bytes);
-  template <class Performance, class Find>
-  void choose_from(std::size_t most_bytes, Find&& find);
+  template <class Performance, class Find, class Bytes>
+  void choose_from(std::size_t most_bytes, Find&& find, Bytes&& bytes_of);
 
   ConvPass pass_;
   DType dtype_;

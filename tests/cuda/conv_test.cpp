@@ -171,27 +171,48 @@ TEST_CASE("convolutions refuse what they cannot take", "[simt][cuda]") {
 }
 
 #if defined(REPRISE_SIMT)
-/// Every pass again where cuDNN has no algorithm for channels-last tensors. Shapes that no other test has, as
+/// Every pass where cuDNN has no algorithm for channels-last tensors. For shapes that no other test has, as
 /// what was found for a shape stays.
-TEST_CASE("what cuDNN cannot do channels-last is done row-major", "[simt][cuda]") {
-  const Queues queues;
-  const Case test{"row-major", {2, 4, 6, 5}, {6, 2, 3, 2}, {.padding = {1, 1}, .groups = 2}};
+void check_row_major(const Queues& queues, Case test, DType dtype) {
   simt::runtime::Control& control = simt::runtime::control();
   control.fail_cudnn = 3000;  // not supported
-  const auto refuse_next = [&](const char* name) {
+  const auto refused = [&](const char* name, auto&& run) {
     control.fail_name = name;
     control.fail_call = 0;
+    run();
+    CHECK(control.fail_call < 0);
   };
-  refuse_next("cudnnGetConvolutionForwardAlgorithm_v7");
-  check_forward(queues, Tensors(test, DType::float32), true);
-  CHECK(control.fail_call < 0);
-  refuse_next("cudnnGetConvolutionBackwardDataAlgorithm_v7");
-  check_backward_data(queues, Tensors(test, DType::float32), Write::accumulate);
-  CHECK(control.fail_call < 0);
-  refuse_next("cudnnGetConvolutionBackwardFilterAlgorithm_v7");
-  check_backward_weight(queues, Tensors(test, DType::float32), Write::accumulate);
-  CHECK(control.fail_call < 0);
+  refused("cudnnGetConvolutionForwardAlgorithm_v7",
+          [&] { check_forward(queues, Tensors(test, dtype), true); });
+  refused("cudnnGetConvolutionBackwardDataAlgorithm_v7",
+          [&] { check_backward_data(queues, Tensors(test, dtype), Write::accumulate); });
+  refused("cudnnGetConvolutionBackwardFilterAlgorithm_v7",
+          [&] { check_backward_weight(queues, Tensors(test, dtype), Write::accumulate); });
   simt::runtime::reset();
+}
+
+TEST_CASE("what cuDNN cannot do channels-last is done row-major", "[simt][cuda]") {
+  const Queues queues;
+  check_row_major(queues, {"groups", {2, 4, 6, 5}, {6, 2, 3, 2}, {.padding = {1, 1}, .groups = 2}},
+                  DType::float32);
+  check_row_major(queues, {"one group", {2, 4, 6, 5}, {6, 4, 3, 2}, {.padding = {1, 1}}}, DType::float32);
+}
+
+TEST_CASE("images go in several calls where there is no room for copies of all", "[simt][cuda]") {
+  const Queues queues;
+  // The workspace is twice the images with 8 channels, in which copies of 7 images have room beside their
+  // scratch.
+  const Case test{"several calls", {9, 2, 128, 128}, {4, 2, 1, 3}, {.padding = {0, 1}}};
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    CAPTURE(name_of(dtype));
+    simt::runtime::reset_calls();
+    check_row_major(queues, test, dtype);
+    for (const char* call :
+         {"cudnnConvolutionForward", "cudnnConvolutionBackwardData", "cudnnConvolutionBackwardFilter"}) {
+      CAPTURE(call);
+      CHECK(simt::runtime::calls(call) == 2);
+    }
+  }
 }
 #endif
 

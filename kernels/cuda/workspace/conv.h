@@ -1,7 +1,9 @@
 // How the tensors of a convolution reach cuDNN: where they lie, or as copies in the workspace, with the
-// library's scratch behind them.
+// library's scratch behind them. A batch may go in several calls: where cuDNN cannot count its elements, or
+// where there is no memory for copies of all of it.
 #pragma once
 
+#include <limits>
 #include <span>
 
 #include "cpu/pointwise_conv.h"
@@ -33,11 +35,27 @@ struct ConvSpace {
 };
 
 /// Orders of memory to try, the best first: true for channels-last, false for row-major. cuDNN computes in
-/// float64 only row-major, and lacks channels-last algorithms for some groups; for one group it has them.
-inline std::span<const bool> conv_orders(DType dtype, std::int64_t groups) {
+/// float64 only row-major, and lacks channels-last algorithms for some problems.
+inline std::span<const bool> conv_orders(DType dtype) {
   static constexpr bool kOrders[] = {true, false};
-  if (dtype == DType::float64) return std::span(kOrders).last(1);
-  return std::span(kOrders).first(groups == 1 ? 1 : 2);
+  return std::span(kOrders).last(dtype == DType::float64 ? 1 : 2);
+}
+
+/// A pass over `count` images from `first` on. A weight's gradient grows from call to call.
+inline ConvRequest images_of(ConvRequest r, std::int64_t first, std::int64_t count) {
+  const auto narrow = [&](auto& view) {
+    if (view.data != nullptr)
+      view.data = view.template as<std::byte>() +
+                  first * view.strides[0] * static_cast<std::int64_t>(size_of(view.dtype));
+    view.sizes[0] = count;
+  };
+  narrow(r.x);
+  narrow(r.y);
+  if (r.pass != ConvPass::backward_weight)
+    narrow(r.out.view);
+  else if (first > 0)
+    r.out.write = Write::accumulate;
+  return r;
 }
 
 /// `given` where it lies as asked and at a multiple of 16 bytes, room in the workspace otherwise.
@@ -71,14 +89,38 @@ inline ConvSpace conv_space(const ConvRequest& r, bool channels_last, const Work
   return space;
 }
 
-/// Enough for every order that may be tried. No size is 0.
+/// Images in a call of cuDNN, which counts elements in 32 bits; 0 where one is too large.
+inline std::int64_t most_images(const ConvRequest& r) {
+  const std::int64_t images = r.x.sizes[0], largest = std::max(r.x.numel(), r.y.numel()) / images;
+  return std::min(images, std::numeric_limits<std::int32_t>::max() / largest);
+}
+
+/// Enough for all images in the best order of memory, and for one at least in the others; for all where there
+/// are groups, which need those more often. No size is 0.
 inline std::size_t conv_bytes(const ConvRequest& r) {
   const DType dtype = r.out.view.dtype;
   if (!is_floating(dtype)) refuse("conv2d", dtype);
+  const std::int64_t most = most_images(r), least = std::min<std::int64_t>(most, 1);
   std::size_t bytes = 0;
-  for (const bool channels_last : conv_orders(dtype, r.params.groups))
-    bytes = std::max(bytes, conv_space(r, channels_last).bytes);
+  for (const bool channels_last : conv_orders(dtype)) {
+    const std::int64_t images = bytes == 0 || r.params.groups > 1 ? most : least;
+    bytes = std::max(bytes, conv_space(images_of(r, 0, images), channels_last).bytes);
+  }
   return bytes;
+}
+
+/// How many images a call takes in this order of memory, with what conv_bytes() asked for.
+inline std::int64_t images_of_call(const ConvRequest& r, bool channels_last) {
+  const auto fits = [&, there = conv_bytes(r)](std::int64_t images) {
+    return conv_space(images_of(r, 0, images), channels_last).bytes <= there;
+  };
+  std::int64_t most = most_images(r), images = 1;
+  if (fits(most)) return most;
+  while (images + 1 < most) {
+    const std::int64_t middle = images + (most - images) / 2;
+    (fits(middle) ? images : most) = middle;
+  }
+  return images;
 }
 
 }  // namespace reprise::kernels::cuda

@@ -26,10 +26,16 @@ constexpr std::size_t product_library_bytes(std::int64_t results) {
   return library_bytes(kParts * results * static_cast<std::int64_t>(sizeof(float)));
 }
 
-/// For one pass of a convolution: as much as its tensors take, which is room for a copy in another order of
-/// each, or for the parts of a sum.
+/// For one pass of a convolution: twice what its tensors take with channels filled up to eights, as tensor
+/// cores want them. That is room for a copy in another order of each, and for the parts of a sum.
 inline std::size_t conv_library_bytes(const Layout& x, const Layout& w, const Layout& y, DType dtype) {
-  return library_bytes((x.numel() + w.numel() + y.numel()) * static_cast<std::int64_t>(size_of(dtype)));
+  constexpr std::int64_t kLeast = std::int64_t{1} << 20, kEight = 8;
+  std::int64_t elements = 0;
+  for (const Layout* tensor : {&x, &w, &y}) {
+    const std::int64_t channels = tensor->sizes[1];
+    elements += tensor->numel() / channels * ((channels + kEight - 1) / kEight * kEight);
+  }
+  return library_bytes(std::max(kLeast, 2 * elements * static_cast<std::int64_t>(size_of(dtype))));
 }
 
 /// A piece of the workspace at a multiple of 256 bytes, as the libraries want it; null where the carver only

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda/workspace/columns.h"
+#include "cuda/workspace/conv.h"
 #include "cuda/workspace/library.h"
 #include "cuda/workspace/norms.h"
 #include "cuda/workspace/reduction_plan.h"
@@ -122,6 +123,19 @@ TEST_CASE("convolutions of one group have room for one image in row-major order"
   constexpr std::size_t kOfImage = 4 * (3 * 16 * 16 + 2 * 16 * 14);
   CHECK(conv2d_workspace_bytes(kCuda, ConvPass::forward, {}, x, w, y, Write::overwrite) ==
         with_library(kOfImage, kMiB));
+}
+
+TEST_CASE("a call of cuDNN has fewer than 2^31 elements of a tensor", "[unit]") {
+  const auto request = [](std::int64_t images, std::int64_t height) {
+    const View x = image(DType::bfloat16, images, 32, height, 8192),
+               w = shape(DType::bfloat16, {32, 32, 3, 1});
+    return cuda::ConvRequest{.params = {.padding = {1, 0}}, .x = x, .w = w, .y = x, .out = {x}};
+  };
+  CHECK(cuda::most_images(request(3, 4096)) == 1);
+  CHECK(cuda::images_of_call(request(3, 4096), true) == 1);
+  CHECK(cuda::images_of_call(request(40, 512), true) == 15);
+  CHECK(cuda::images_of_call(request(15, 512), true) == 15);
+  CHECK(cuda::most_images(request(1, 8192)) == 0);
 }
 
 TEST_CASE("attention keeps a number a row, and only on the way back", "[unit]") {

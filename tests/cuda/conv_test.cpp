@@ -168,6 +168,18 @@ TEST_CASE("convolutions refuse what they cannot take", "[simt][cuda]") {
   CHECK_THROWS_AS(
       kernels::conv2d_forward(queues.cuda(), t.params, t.x.cuda(), t.w.cuda(), {}, t.y.cuda(), {}),
       std::logic_error);
+  // An image of 2^31 elements, none of which is touched.
+  kernels::View large = t.x.cuda(), weight = t.w.cuda();
+  large.sizes = {1, 1, 65536, 32768};
+  large.strides = {std::int64_t{1} << 31, 1, 32768, 1};
+  weight.sizes = {1, 1, 1, 3};
+  weight.strides = {3, 3, 3, 1};
+  const Conv2dParams params{.padding = {0, 1}};
+  const std::size_t bytes = kernels::conv2d_workspace_bytes(DeviceKind::cuda, ConvPass::forward, params,
+                                                            large, weight, large, Write::overwrite);
+  CHECK_THROWS_WITH(
+      kernels::conv2d_forward(queues.cuda(), params, large, weight, {}, large, {large.data, bytes}),
+      Catch::StartsWith("[conv2d] one image of x (1, 1, 65536, 32768)"));
 }
 
 #if defined(REPRISE_SIMT)

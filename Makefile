@@ -46,9 +46,10 @@ test-race: setup
 	@if tools/has_cuda.sh headers; then $(BUILD) race reprise_simt_tests reprise_simt_layer_tests && \
 	  $(CTEST) --test-dir build/race -L simt -E program --output-junit $(CURDIR)/build/results/race.xml; fi
 
-# Compiles and links the CUDA backend for real devices; needs CUDA.
+# Compiles and links the CUDA backend for real devices, and checks what compilers made of the kernels; needs CUDA.
 build-cuda: setup
-	@if tools/has_cuda.sh compiler; then $(BUILD) cuda reprise_cli && build/cuda/bin/reprise info; fi
+	@if tools/has_cuda.sh compiler; then $(BUILD) cuda reprise_cli && build/cuda/bin/reprise info && \
+	  tools/check_machine_code.py build/cuda/bin/reprise; fi
 
 test-headers: build
 	@$(BUILD) release all_verify_interface_header_sets

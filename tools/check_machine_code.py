@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Reads the machine code of every kernel in a program, and checks what no test without a GPU can see.
 
-usage: check_machine_code.py PROGRAM [--listing FILE]
-Prints a table of the kernel families, for each architecture in the program. Exit status: 0 all rules hold, or there is no
-cuobjdump (said so); 1 a kernel breaks a rule; 2 misuse. --listing reads what `cuobjdump -res-usage -sass` printed before.
+usage: check_machine_code.py PROGRAM [--table] [--listing FILE]
+--table prints what every family of kernels takes, for each architecture in the program; --listing reads what
+`cuobjdump -res-usage -sass` printed before. Exit status: 0 all rules hold, or there is no cuobjdump (said so); 1 a kernel
+breaks a rule; 2 misuse.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("nvidia-cuda-cuobjdump", "nvidia-cuda-nvdisasm")
 
 # Local memory that is meant: kernels, bytes, and why.
 LOCAL_MEMORY = (
@@ -125,31 +127,32 @@ def parse(lines: Iterable[str]) -> dict[str, dict[str, Kernel]]:
 def name_all(kernels: list[Kernel]) -> None:
     symbols = "\n".join(kernel.symbol for kernel in kernels)
     names = subprocess.run(["c++filt"], input=symbols, capture_output=True, text=True, check=True).stdout.splitlines()
-    for kernel, name in zip(kernels, names, strict=True):
+    for kernel, name in zip(kernels, names):
         kernel.name = name.replace("(anonymous namespace)::", "").removeprefix("void ")
 
 
 def find_cuobjdump() -> str | None:
-    """The CUDA toolkit's, or else the one from PyPI, which is installed below build/."""
+    """The CUDA toolkit's with its nvdisasm beside it, or else those from PyPI, which are installed below build/."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
     for path in (shutil.which("cuobjdump"), f"{home}/bin/cuobjdump"):
-        if path and os.access(path, os.X_OK):
+        if path and os.access(path, os.X_OK) and Path(path).with_name("nvdisasm").exists():
             return path
     place = ROOT / "build" / "python"
-    pattern = "lib/python*/site-packages/nvidia/*/bin/cuobjdump"
+    pattern = "lib/python*/site-packages/nvidia/*/bin/nvdisasm"
     if not any(place.glob(pattern)):
         try:
             venv.create(place, with_pip=True)
-            pip = [str(place / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", "nvidia-cuda-cuobjdump"]
+            pip = [str(place / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", *PACKAGES]
             subprocess.run(pip, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             return None
-    return next((str(path) for path in place.glob(pattern)), None)
+    return next((str(path.with_name("cuobjdump")) for path in place.glob(pattern)), None)
 
 
 def listing(cuobjdump: str, program: str) -> Iterator[str]:
+    tools = {**os.environ, "PATH": f"{Path(cuobjdump).parent}:{os.environ.get('PATH', '')}"}
     for what in ("-res-usage", "-sass"):
-        with subprocess.Popen([cuobjdump, what, program], stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen([cuobjdump, what, program], stdout=subprocess.PIPE, text=True, env=tools) as process:
             yield from process.stdout
         if process.returncode != 0:
             raise SystemExit(f"check_machine_code: cuobjdump {what} failed on {program}")
@@ -172,6 +175,7 @@ def print_table(architecture: str, kernels: list[Kernel]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program")
+    parser.add_argument("--table", action="store_true", help="print what every family of kernels takes")
     parser.add_argument("--listing", type=Path, help="what cuobjdump printed before")
     arguments = parser.parse_args()
     if arguments.listing:
@@ -179,23 +183,25 @@ def main() -> int:
     else:
         cuobjdump = find_cuobjdump()
         if cuobjdump is None:
-            print("skipped: no cuobjdump in the CUDA toolkit, and none to be had from PyPI (nvidia-cuda-cuobjdump)")
+            print("skipped: no cuobjdump in the CUDA toolkit, and none to be had from PyPI")
             return 0
         found = parse(listing(cuobjdump, arguments.program))
     if not found:
         print(f"check_machine_code: no kernels in {arguments.program}", file=sys.stderr)
         return 2
-    broken = 0
+    broken, counts = 0, []
     for architecture, by_symbol in sorted(found.items()):
         kernels = [kernel for kernel in by_symbol.values() if kernel.code]
         name_all(kernels)
-        print_table(architecture, kernels)
+        if arguments.table:
+            print_table(architecture, kernels)
+        counts.append(f"{len(kernels)} kernels for {architecture}")
         for kernel in kernels:
             for rule in RULES:
                 for what in rule(kernel):
                     broken += 1
                     print(f"BROKEN [{rule.__name__}] {architecture} {kernel.name}: {what}")
-    print(f"Machine code: {broken} rules broken" if broken else "Machine code: every kernel keeps the rules")
+    print(f"Machine code: {', '.join(counts)}: {f'{broken} rules broken' if broken else 'all keep the rules'}")
     return 1 if broken else 0
 
 

@@ -13,6 +13,12 @@ void require(cudnnStatus_t status) {
   throw DeviceError(std::string("[conv2d] cuDNN: ") + cudnnGetErrorString(status));
 }
 
+/// True where cuDNN lacks a way, rather than failed.
+bool is_refusal(cudnnStatus_t status) {
+  const int category = CUDNN_STATUS_CATEGORY(static_cast<int>(status));
+  return category == CUDNN_STATUS_NOT_SUPPORTED || category == CUDNN_STATUS_BAD_PARAM;
+}
+
 Handle& handle_of(int device) {
   return immortal<PlanCache<int, Handle>>().find(device, [] { return std::make_unique<Handle>(); });
 }
@@ -67,16 +73,17 @@ void Plan::choose_from(std::size_t most_bytes, Find&& find, Bytes&& bytes_of) {
   std::array<Performance, 8> ranked{};
   int count = 0;
   const cudnnStatus_t status = find(static_cast<int>(ranked.size()), &count, ranked.data());
-  const int category = CUDNN_STATUS_CATEGORY(static_cast<int>(status));
-  if (category == CUDNN_STATUS_NOT_SUPPORTED || category == CUDNN_STATUS_BAD_PARAM) return;
+  if (is_refusal(status)) return;
   require(status);
   for (int i = 0; i < count; ++i) {
     const Performance& candidate = ranked[static_cast<std::size_t>(i)];
     if (candidate.status != CUDNN_STATUS_SUCCESS || candidate.determinism != CUDNN_DETERMINISTIC) continue;
     if (is_16_bit(dtype_)) require(cudnnSetConvolutionMathType(convolution_.get(), candidate.mathType));
     // A candidate may have been ranked for another kind of arithmetic than the one that it will run in.
-    if (bytes_of(candidate.algo, &workspace_bytes_) != CUDNN_STATUS_SUCCESS || workspace_bytes_ > most_bytes)
-      continue;
+    const cudnnStatus_t asked = bytes_of(candidate.algo, &workspace_bytes_);
+    if (is_refusal(asked)) continue;
+    require(asked);
+    if (workspace_bytes_ > most_bytes) continue;
     algorithm_ = static_cast<int>(candidate.algo);
     return;
   }

@@ -183,31 +183,38 @@ TEST_CASE("convolutions refuse what they cannot take", "[simt][cuda]") {
 }
 
 #if defined(REPRISE_SIMT)
-/// Every pass where cuDNN has no algorithm for channels-last tensors. For shapes that no other test has, as
-/// what was found for a shape stays.
-void check_row_major(const Queues& queues, Case test, DType dtype) {
+/// Every pass, with the first of the calls that look for an algorithm refused: "Algorithm_v7" for all of
+/// channels-last tensors, "WorkspaceSize" for the one that would be taken. For shapes that no other test has,
+/// as what was found for a shape stays.
+void check_refused(const Queues& queues, const std::string& call, const Case& test, DType dtype) {
   simt::runtime::Control& control = simt::runtime::control();
   control.fail_cudnn = 3000;  // not supported
-  const auto refused = [&](const char* name, auto&& run) {
-    control.fail_name = name;
+  const auto refused = [&](const char* pass, auto&& run) {
+    control.fail_name = std::string("cudnnGetConvolution") + pass + call;
     control.fail_call = 0;
     run();
     CHECK(control.fail_call < 0);
   };
-  refused("cudnnGetConvolutionForwardAlgorithm_v7",
-          [&] { check_forward(queues, Tensors(test, dtype), true); });
-  refused("cudnnGetConvolutionBackwardDataAlgorithm_v7",
-          [&] { check_backward_data(queues, Tensors(test, dtype), Write::accumulate); });
-  refused("cudnnGetConvolutionBackwardFilterAlgorithm_v7",
-          [&] { check_backward_weight(queues, Tensors(test, dtype), Write::accumulate); });
+  refused("Forward", [&] { check_forward(queues, Tensors(test, dtype), true); });
+  refused("BackwardData", [&] { check_backward_data(queues, Tensors(test, dtype), Write::accumulate); });
+  refused("BackwardFilter", [&] { check_backward_weight(queues, Tensors(test, dtype), Write::accumulate); });
   simt::runtime::reset();
 }
 
 TEST_CASE("what cuDNN cannot do channels-last is done row-major", "[simt][cuda]") {
   const Queues queues;
-  check_row_major(queues, {"groups", {2, 4, 6, 5}, {6, 2, 3, 2}, {.padding = {1, 1}, .groups = 2}},
-                  DType::float32);
-  check_row_major(queues, {"one group", {2, 4, 6, 5}, {6, 4, 3, 2}, {.padding = {1, 1}}}, DType::float32);
+  for (const std::int64_t groups : {1, 2}) {
+    const Case test{"row-major", {2, 4, 6, 5}, {6, 4 / groups, 3, 2}, {.padding = {1, 1}, .groups = groups}};
+    check_refused(queues, "Algorithm_v7", test, DType::float32);
+  }
+}
+
+TEST_CASE("an algorithm that cuDNN takes back is passed over", "[simt][cuda]") {
+  const Queues queues;
+  for (const DType dtype : kTrained) {
+    const Case test{"taken back", {2, 4, 6, 7}, {6, 4, 3, 2}, {.padding = {1, 1}}};
+    check_refused(queues, "WorkspaceSize", test, dtype);
+  }
 }
 
 TEST_CASE("images go in several calls where there is no room for copies of all", "[simt][cuda]") {
@@ -218,7 +225,7 @@ TEST_CASE("images go in several calls where there is no room for copies of all",
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
     CAPTURE(name_of(dtype));
     simt::runtime::reset_calls();
-    check_row_major(queues, test, dtype);
+    check_refused(queues, "Algorithm_v7", test, dtype);
     for (const char* call :
          {"cudnnConvolutionForward", "cudnnConvolutionBackwardData", "cudnnConvolutionBackwardFilter"}) {
       CAPTURE(call);

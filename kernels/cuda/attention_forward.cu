@@ -201,10 +201,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
 template <class T>
 void launch_forward(const Queue& queue, const Problem& problem, const Forward<T>& tensors) {
   dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
-    constexpr auto kernel = forward_kernel<T, kWidth, kDropout>;
     constexpr std::size_t kBytes = Shape<kWidth>::template shared_bytes<T>();
-    allow_shared_bytes("attention", kernel, kBytes);
-    launch("attention", queue, kernel, blocks_of(problem, kQueries), kThreads, kBytes, problem, tensors);
+    static_assert(kBytes <= kLeastSharedBytes);
+    launch_tiles(queue, problem, forward_kernel<T, kWidth, kDropout>, kQueries, kThreads, kBytes, tensors);
   });
 }
 

@@ -15,11 +15,12 @@ namespace {
 constexpr int kThreads = 128;
 constexpr float kLog2E = 1.44269504f;
 
-/// Rows of a warp (in sixteens) and of an inner tile for one width.
-template <int kWidth>
+/// Rows of a warp (in sixteens) and of an inner tile for one width. Lean inner tiles are as large as
+/// kLeastSharedBytes lets them be.
+template <int kWidth, bool kLean>
 struct Shape {
   static constexpr int kM = kWidth <= 64 ? 2 : 1, kKeys = 16 * kM * kThreads / kWarp;
-  static constexpr int kQueries = kWidth <= 64 ? 32 : 64, kN = kQueries / 8;
+  static constexpr int kQueries = kWidth <= 64 ? 32 : kLean ? 48 : 64, kN = kQueries / 8;
 
   template <class T>
   static constexpr std::size_t shared_bytes() {
@@ -70,9 +71,9 @@ __device__ __forceinline__ void score_gradients(const float (&p)[kM][kN][4], con
   }
 }
 
-template <class T, int kWidth, bool kDropout>
+template <class T, int kWidth, bool kDropout, bool kLean>
 __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem problem, Backward<T> tensors) {
-  using S = Shape<kWidth>;
+  using S = Shape<kWidth, kLean>;
   constexpr int kM = S::kM, kN = S::kN, kQueries = S::kQueries, kTile = kQueries * kPitch<T, kWidth>;
   SIMT_DYN_SHARED(raw);
   float* const statistics = reinterpret_cast<float*>(raw);  // [2][lse, delta][kQueries]
@@ -171,12 +172,10 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
 
 template <class T>
 void launch_key_gradients(const Queue& queue, const Problem& problem, const Backward<T>& tensors) {
-  dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
-    constexpr auto kernel = key_gradients_kernel<T, kWidth, kDropout>;
-    constexpr std::size_t kBytes = Shape<kWidth>::template shared_bytes<T>();
-    allow_shared_bytes("attention", kernel, kBytes);
-    launch("attention", queue, kernel, blocks_of(problem, Shape<kWidth>::kKeys), kThreads, kBytes, problem,
-           tensors);
+  dispatch_shape<T, Shape>(problem, [&]<int kWidth, bool kDropout, bool kLean>() {
+    using S = Shape<kWidth, kLean>;
+    launch_tiles(queue, problem, key_gradients_kernel<T, kWidth, kDropout, kLean>, S::kKeys, kThreads,
+                 S::template shared_bytes<T>(), tensors);
   });
 }
 

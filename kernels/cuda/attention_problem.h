@@ -88,6 +88,30 @@ void dispatch_width(const Problem& problem, F&& f) {
     with_width.template operator()<128>();
 }
 
+/// dispatch_width for kernels with tiles of two sizes: calls `f.template operator()<kWidth, kDropout,
+/// kLean>()`, lean where this device has too little shared memory for a block with the large ones. Only
+/// widths that need a lean form have one.
+template <class T, template <int kWidth, bool kLean> class Shape, class F>
+void dispatch_shape(const Problem& problem, F&& f) {
+  dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
+    constexpr std::size_t kBytes = Shape<kWidth, false>::template shared_bytes<T>();
+    if constexpr (kBytes > kLeastSharedBytes) {
+      static_assert(Shape<kWidth, true>::template shared_bytes<T>() <= kLeastSharedBytes);
+      if (max_shared_bytes("attention") < kBytes) return f.template operator()<kWidth, kDropout, true>();
+    }
+    f.template operator()<kWidth, kDropout, false>();
+  });
+}
+
+/// Launches a kernel whose blocks take `rows_of_block` rows of a sequence each, in `shared_bytes` of tiles.
+template <class Tensors>
+void launch_tiles(const Queue& queue, const Problem& problem, void (*kernel)(Problem, Tensors),
+                  int rows_of_block, int threads, std::size_t shared_bytes, const Tensors& tensors) {
+  allow_shared_bytes("attention", "head size " + std::to_string(problem.size), kernel, shared_bytes);
+  launch("attention", queue, kernel, blocks_of(problem, rows_of_block), threads, shared_bytes, problem,
+         tensors);
+}
+
 /// The largest head whose tiles fit the registers and the shared memory of a multiprocessor.
 inline constexpr std::int64_t kLargestHead = 128;
 

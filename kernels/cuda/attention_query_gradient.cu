@@ -13,10 +13,11 @@ namespace {
 constexpr int kThreads = 128;
 constexpr float kLog2E = 1.44269504f;
 
-/// Rows of a warp (in sixteens) and of an inner tile for one width.
-template <int kWidth>
+/// Rows of a warp (in sixteens) and of an inner tile for one width. A lean block keeps its queries, so that
+/// every ldmatrix of keys still feeds four products.
+template <int kWidth, bool kLean>
 struct Shape {
-  static constexpr int kM = 2, kQueries = 16 * kM * kThreads / kWarp, kKeys = 32, kN = kKeys / 8;
+  static constexpr int kM = 2, kQueries = 16 * kM * kThreads / kWarp, kKeys = kLean ? 16 : 32, kN = kKeys / 8;
 
   template <class T>
   static constexpr std::size_t shared_bytes() {
@@ -46,9 +47,9 @@ __device__ __forceinline__ void probabilities(float (&s)[kM][kN][4], const float
   }
 }
 
-template <class T, int kWidth, bool kDropout>
+template <class T, int kWidth, bool kDropout, bool kLean>
 __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Problem problem, Backward<T> tensors) {
-  using S = Shape<kWidth>;
+  using S = Shape<kWidth, kLean>;
   constexpr int kM = S::kM, kN = S::kN, kKeys = S::kKeys, kTile = kKeys * kPitch<T, kWidth>;
   SIMT_DYN_SHARED(raw);
   T* const queries = reinterpret_cast<T*>(raw);
@@ -124,12 +125,10 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Problem pro
 
 template <class T>
 void launch_query_gradient(const Queue& queue, const Problem& problem, const Backward<T>& tensors) {
-  dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
-    constexpr auto kernel = query_gradient_kernel<T, kWidth, kDropout>;
-    constexpr std::size_t kBytes = Shape<kWidth>::template shared_bytes<T>();
-    allow_shared_bytes("attention", kernel, kBytes);
-    launch("attention", queue, kernel, blocks_of(problem, Shape<kWidth>::kQueries), kThreads, kBytes, problem,
-           tensors);
+  dispatch_shape<T, Shape>(problem, [&]<int kWidth, bool kDropout, bool kLean>() {
+    using S = Shape<kWidth, kLean>;
+    launch_tiles(queue, problem, query_gradient_kernel<T, kWidth, kDropout, kLean>, S::kQueries, kThreads,
+                 S::template shared_bytes<T>(), tensors);
   });
 }
 

@@ -1,7 +1,7 @@
 // Attention backward in float32: the formulas and the two passes (keys, then queries) are those of
 // attention_key_gradients.cu and attention_query_gradient.cu, the tiles those of attention_single.cuh.
 // Probabilities and score gradients pass through a tile in shared memory, 64 outer rows by 32 inner ones:
-// with 64 there would be room for only one block of the widest head.
+// with 64 there would be room for only one block of the widest head. Lean tiles have 16 inner rows.
 #include "cuda/attention_single.cuh"
 
 namespace reprise::kernels::cuda::attention {
@@ -9,17 +9,20 @@ namespace reprise::kernels::cuda::attention {
 namespace single {
 namespace {
 
-constexpr int kN = 2, kInner = 16 * kN;
+template <int kWidth, bool kLean>
+struct Shape {
+  static constexpr int kN = kLean ? 1 : 2, kInner = 16 * kN;
 
-template <int kWidth>
-constexpr std::size_t shared_bytes() {
-  return sizeof(float) *
-         (2 * kTileOf<kWidth> + 2 * kInner * kPitch<float, kWidth> + kRows * kPitch<float, kInner>);
-}
+  template <class T>
+  static constexpr std::size_t shared_bytes() {
+    return sizeof(T) * (2 * kTileOf<kWidth> + 2 * kInner * kPitch<T, kWidth> + kRows * kPitch<T, kInner>);
+  }
+};
 
 /// The block's tiles in shared memory; the two outer ones are on their way when it is made.
-template <int kWidth>
+template <int kWidth, bool kLean>
 struct Tiles {
+  static constexpr int kInner = Shape<kWidth, kLean>::kInner;
   float *outer[2], *inner[2], *scores;
 
   __device__ __forceinline__ Tiles(unsigned char* raw, const Problem& problem, const Heads<const float>& x,
@@ -44,15 +47,16 @@ struct Tiles {
   }
 };
 
-template <int kWidth, bool kDropout>
+template <int kWidth, bool kDropout, bool kLean>
 __global__ void __launch_bounds__(kThreads, 2)
     key_gradients_kernel(Problem problem, Backward<float> tensors) {
   SIMT_DYN_SHARED(raw);
+  constexpr int kN = Shape<kWidth, kLean>::kN, kInner = Shape<kWidth, kLean>::kInner;
   const int blocks = (problem.length + kRows - 1) / kRows;
   const int sequence = static_cast<int>(blockIdx.x) / blocks;
   const int first = static_cast<int>(blockIdx.x) % blocks * kRows;
   const std::int64_t statistics = static_cast<std::int64_t>(sequence) * problem.length;
-  const Tiles<kWidth> tiles(raw, problem, tensors.k, tensors.v, sequence, first);
+  const Tiles<kWidth, kLean> tiles(raw, problem, tensors.k, tensors.v, sequence, first);
   float dk[kOfThread][kWidth / 16] = {}, dv[kOfThread][kWidth / 16] = {};
   for (int query = problem.causal ? first : 0; query < problem.length; query += kInner) {
     tiles.load(problem, tensors.q, tensors.dout, sequence, query);
@@ -98,15 +102,16 @@ __global__ void __launch_bounds__(kThreads, 2)
   store(1.0f, dv, tensors.dv);
 }
 
-template <int kWidth, bool kDropout>
+template <int kWidth, bool kDropout, bool kLean>
 __global__ void __launch_bounds__(kThreads, 2)
     query_gradient_kernel(Problem problem, Backward<float> tensors) {
   SIMT_DYN_SHARED(raw);
+  constexpr int kN = Shape<kWidth, kLean>::kN, kInner = Shape<kWidth, kLean>::kInner;
   const int blocks = (problem.length + kRows - 1) / kRows;
   const int sequence = static_cast<int>(blockIdx.x) / blocks;
   const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * kRows;
   const int seen = problem.causal ? min(problem.length, first + kRows) : problem.length;
-  const Tiles<kWidth> tiles(raw, problem, tensors.q, tensors.dout, sequence, first);
+  const Tiles<kWidth, kLean> tiles(raw, problem, tensors.q, tensors.dout, sequence, first);
   float shift[kOfThread], delta[kOfThread], dq[kOfThread][kWidth / 16] = {};
 #pragma unroll
   for (int i = 0; i < kOfThread; ++i) {
@@ -150,21 +155,17 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 template <>
 void launch_key_gradients(const Queue& queue, const Problem& problem, const Backward<float>& tensors) {
-  dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
-    constexpr auto kernel = single::key_gradients_kernel<kWidth, kDropout>;
-    allow_shared_bytes("attention", kernel, single::shared_bytes<kWidth>());
-    launch("attention", queue, kernel, blocks_of(problem, single::kRows), single::kThreads,
-           single::shared_bytes<kWidth>(), problem, tensors);
+  dispatch_shape<float, single::Shape>(problem, [&]<int kWidth, bool kDropout, bool kLean>() {
+    launch_tiles(queue, problem, single::key_gradients_kernel<kWidth, kDropout, kLean>, single::kRows,
+                 single::kThreads, single::Shape<kWidth, kLean>::template shared_bytes<float>(), tensors);
   });
 }
 
 template <>
 void launch_query_gradient(const Queue& queue, const Problem& problem, const Backward<float>& tensors) {
-  dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
-    constexpr auto kernel = single::query_gradient_kernel<kWidth, kDropout>;
-    allow_shared_bytes("attention", kernel, single::shared_bytes<kWidth>());
-    launch("attention", queue, kernel, blocks_of(problem, single::kRows), single::kThreads,
-           single::shared_bytes<kWidth>(), problem, tensors);
+  dispatch_shape<float, single::Shape>(problem, [&]<int kWidth, bool kDropout, bool kLean>() {
+    launch_tiles(queue, problem, single::query_gradient_kernel<kWidth, kDropout, kLean>, single::kRows,
+                 single::kThreads, single::Shape<kWidth, kLean>::template shared_bytes<float>(), tensors);
   });
 }
 

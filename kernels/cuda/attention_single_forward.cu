@@ -123,12 +123,11 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
 template <>
 void launch_forward(const Queue& queue, const Problem& problem, const Forward<float>& tensors) {
   dispatch_width(problem, [&]<int kWidth, bool kDropout>() {
-    constexpr auto kernel = single::forward_kernel<kWidth, kDropout>;
     constexpr std::size_t kBytes = sizeof(float) * (2 * single::kTileOf<kWidth> +
                                                     std::max(single::kTileOf<kWidth>, single::kTileOf<64>));
-    allow_shared_bytes("attention", kernel, kBytes);
-    launch("attention", queue, kernel, blocks_of(problem, single::kRows), single::kThreads, kBytes, problem,
-           tensors);
+    static_assert(kBytes <= kLeastSharedBytes);
+    launch_tiles(queue, problem, single::forward_kernel<kWidth, kDropout>, single::kRows, single::kThreads,
+                 kBytes, tensors);
   });
 }
 

@@ -30,4 +30,7 @@ inline int current_device(const char* operation) {
 /// Multiprocessors of the current device that plans count on; asked for once.
 int multiprocessors();
 
+/// Bytes of shared memory that a block may have on the current device, for a kernel that is allowed them.
+std::size_t max_shared_bytes(const char* operation);
+
 }  // namespace reprise::kernels::cuda

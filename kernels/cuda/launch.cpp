@@ -15,4 +15,13 @@ int multiprocessors() {
   return count;
 }
 
+// Asked for at every call, which costs far less than the launch that follows: nothing is kept that could be
+// another device's.
+std::size_t max_shared_bytes(const char* operation) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, current_device(operation)),
+        operation);
+  return static_cast<std::size_t>(value);
+}
+
 }  // namespace reprise::kernels::cuda

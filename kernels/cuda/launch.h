@@ -19,9 +19,17 @@ void launch(const char* operation, const Queue& queue, void (*kernel)(Parameters
   check(simt::launch(kernel, grid, block, shared_bytes, stream_of(queue), arguments...), operation);
 }
 
-/// Lets `kernel` use more than 48 KiB of dynamic shared memory.
+/// Lets `kernel` use more than 48 KiB of dynamic shared memory. Throws DeviceError, naming the size that asks
+/// for them ("head size 128"), where this device does not have as many.
 template <class... Parameters>
-void allow_shared_bytes(const char* operation, void (*kernel)(Parameters...), std::size_t bytes) {
+void allow_shared_bytes(const char* operation, const std::string& size, void (*kernel)(Parameters...),
+                        std::size_t bytes) {
+  const std::size_t available = max_shared_bytes(operation);
+  if (bytes > available) {
+    throw DeviceError(std::string("[") + operation + "] " + size + " needs " + std::to_string(bytes) +
+                      " bytes of shared memory in a block, this device has " + std::to_string(available) +
+                      "; make it smaller or use the CPU");
+  }
   check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         operation);

@@ -19,6 +19,10 @@ inline constexpr int kWarp = 32;
 /// more scratch: sizes are asked for as if it had them all.
 inline constexpr int kMostMultiprocessors = 160;
 
+/// Shared memory that a block may have on every device of compute capability 8.0 and later: that of 8.6, 8.9
+/// and 12.x. Others have 163 or 227 KiB.
+inline constexpr std::size_t kLeastSharedBytes = std::size_t{99} << 10;
+
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Whether `pointer` can be accessed 16 bytes at a time.

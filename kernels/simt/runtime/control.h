@@ -21,6 +21,9 @@ struct Control {
   std::uint64_t seed = 1;
   /// Bytes of device memory; an allocation past them fails.
   std::size_t capacity = std::size_t{1} << 30;
+  /// Bytes of shared memory that cudaFuncSetAttribute lets a block have: an H100's, up to which the emulator
+  /// goes. Devices of compute capability 8.6, 8.9 and 12.x have 99 KiB.
+  std::size_t max_shared_bytes = std::size_t{227} << 10;
   /// 1, or 0 for a machine without a driver.
   int devices = 1;
   /// Makes device memory inaccessible to the host while neither a kernel nor a copy runs.

@@ -15,7 +15,6 @@ constexpr unsigned kMaxGridX = 0x7fffffff, kMaxGridYZ = 65535;
 constexpr unsigned kThreadsPerMultiprocessor = 2048, kMaxBlocksPerMultiprocessor = 32;
 constexpr unsigned kRegisters = 65536;
 constexpr std::size_t kDefaultSharedBytes = std::size_t{48} << 10;
-constexpr std::size_t kMaxSharedBytes = std::size_t{227} << 10;
 constexpr std::size_t kSharedBytesPerMultiprocessor = std::size_t{228} << 10;
 constexpr std::size_t kReservedSharedBytes = 1024;
 constexpr std::size_t kCacheBytes = std::size_t{50} << 20;

@@ -19,7 +19,7 @@ cudaDeviceProp properties() {
   p.minor = kComputeMinor;
   p.totalGlobalMem = control().capacity;
   p.sharedMemPerBlock = kDefaultSharedBytes;
-  p.sharedMemPerBlockOptin = kMaxSharedBytes;
+  p.sharedMemPerBlockOptin = control().max_shared_bytes;
   p.sharedMemPerMultiprocessor = kSharedBytesPerMultiprocessor;
   p.reservedSharedMemPerBlock = kReservedSharedBytes;
   p.regsPerBlock = p.regsPerMultiprocessor = kRegisters;

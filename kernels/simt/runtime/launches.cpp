@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "simt/runtime/call.h"
+#include "simt/runtime/control.h"
 #include "simt/runtime/device_limits.h"
 #include "simt/runtime/host_memory.h"
 #include "simt/runtime/streams.h"
@@ -46,8 +47,11 @@ bool shape_is_good(const Launch& launch) {
 
 std::size_t shared_limit(const void* function) {
   const auto found = allowed_shared_bytes.find(function);
-  return found != allowed_shared_bytes.end() ? std::max(found->second, kDefaultSharedBytes)
-                                             : kDefaultSharedBytes;
+  const std::size_t allowed = found != allowed_shared_bytes.end()
+                                  ? std::max(found->second, kDefaultSharedBytes)
+                                  : kDefaultSharedBytes;
+  // What was allowed may be from before a test chose another device.
+  return std::min(allowed, control().max_shared_bytes);
 }
 
 cudaError_t check_launch(const Launch& launch) {
@@ -60,7 +64,8 @@ cudaError_t check_launch(const Launch& launch) {
     return fault(cudaErrorInvalidValue, "shared-memory",
                  std::string(launch.name) + ": " + with_commas(launch.shared_bytes) + " bytes, where " +
                      with_commas(shared_limit(launch.function)) +
-                     " are allowed; cudaFuncSetAttribute allows up to " + with_commas(kMaxSharedBytes));
+                     " are allowed; cudaFuncSetAttribute allows up to " +
+                     with_commas(control().max_shared_bytes));
   }
   return cudaSuccess;
 }
@@ -133,10 +138,10 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
     if (function == nullptr) return cudaErrorInvalidDeviceFunction;
     if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return cudaSuccess;
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaErrorInvalidValue;
-    if (value < 0 || static_cast<std::size_t>(value) > kMaxSharedBytes) {
+    if (value < 0 || static_cast<std::size_t>(value) > control().max_shared_bytes) {
       return fault(cudaErrorInvalidValue, "shared-memory",
                    "cudaFuncSetAttribute asks for " + std::to_string(value) + " bytes of " +
-                       with_commas(kMaxSharedBytes));
+                       with_commas(control().max_shared_bytes));
     }
     allowed_shared_bytes[function] = static_cast<std::size_t>(value);
     return cudaSuccess;

@@ -49,6 +49,34 @@ TEST_CASE("dynamic shared memory must be asked for", "[simt]") {
   CHECK(cudaDeviceSynchronize() == cudaSuccess);
 }
 
+TEST_CASE("a device with little shared memory", "[simt]") {
+  Runtime runtime;
+  const void* kernel = shape_kernel_address();
+  const auto allow = [&](int bytes) {
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  };
+  CHECK(allow(100 << 10) == cudaSuccess);
+  control().max_shared_bytes = 99 << 10;
+  int value = 0;
+  CHECK(cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) == cudaSuccess);
+  CHECK(value == 99 << 10);
+  cudaDeviceProp properties;
+  CHECK(cudaGetDeviceProperties(&properties, 0) == cudaSuccess);
+  CHECK(properties.sharedMemPerBlockOptin == 99 << 10);
+  // What the larger device allowed is of no use here.
+  CHECK(launch_shape(dim3(1), dim3(32), 100 << 10) == cudaErrorInvalidValue);
+  CHECK_THAT(runtime.take_fault(), Contains("[shared-memory]") && Contains("allows up to 101,376"));
+  int blocks = -1;
+  CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 256, 100 << 10) == cudaSuccess);
+  CHECK(blocks == 0);
+  CHECK(allow((99 << 10) + 1) == cudaErrorInvalidValue);
+  CHECK_THAT(runtime.take_fault(), Contains("[shared-memory]") && Contains("of 101,376"));
+  CHECK(allow(99 << 10) == cudaSuccess);
+  CHECK(launch_shape(dim3(1), dim3(32), 99 << 10) == cudaSuccess);
+  CHECK(allow(0) == cudaSuccess);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+}
+
 TEST_CASE("the device describes itself", "[simt]") {
   Runtime runtime;
   int count = 0, value = 0, device = -1;

@@ -3,22 +3,11 @@
 #include <fmt/format.h>
 
 #include "reprise/ops/broadcast.h"
+#include "rows.h"
 
 namespace reprise {
 namespace ops {
 namespace {
-
-/// A contiguous (..., C) view as (M, C).
-template <class V>
-V as_rows(V view, std::int64_t rows) {
-  const std::int64_t columns = view.sizes[static_cast<std::size_t>(view.rank - 1)];
-  view.rank = 2;
-  view.sizes[0] = rows;
-  view.sizes[1] = columns;
-  view.strides[0] = columns;
-  view.strides[1] = 1;
-  return view;
-}
 
 kernels::ConstView as_list(kernels::ConstView view) {
   view.sizes[0] = view.numel();
@@ -43,8 +32,7 @@ Specs Embedding::infer(SpecSpan in) const {
 
 void Embedding::forward(const Exec& exec, Inputs in, Outputs out) const {
   const kernels::ConstView ids = as_list(exec.contiguous(in[1]));
-  const auto bad =
-      kernels::embedding_forward(exec.queue(), exec.contiguous(in[0]), ids, as_rows(out[0], ids.sizes[0]));
+  const auto bad = kernels::embedding_forward(exec.queue(), exec.contiguous(in[0]), ids, as_rows(out[0]));
   if (bad) {
     throw ValueError(fmt::format("[embedding] id {} is outside [0, {})", *bad, in.spec(0).shape[0]));
   }
@@ -54,7 +42,7 @@ void Embedding::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
   const kernels::ConstView ids = as_list(exec.contiguous(saved.input(1)));
   const std::size_t bytes =
       kernels::embedding_backward_workspace_bytes(exec.queue().device, ids, slots[0].view);
-  kernels::embedding_backward(exec.queue(), ids, as_rows(exec.contiguous(grads[0]), ids.sizes[0]), slots[0],
+  kernels::embedding_backward(exec.queue(), ids, as_rows(exec.contiguous(grads[0])), slots[0],
                               exec.scratch(bytes));
 }
 

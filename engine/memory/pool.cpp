@@ -13,7 +13,7 @@ bool passthrough_by_default() {
 }
 
 Pool::Pool(std::unique_ptr<Source> source, PoolOptions options)
-    : core_(new detail::PoolCore(std::move(source), options)), owner_(true) {}
+    : core_(new detail::PoolCore(std::move(source), std::move(options))), owner_(true) {}
 
 Pool::~Pool() {
   if (!owner_) return;

@@ -100,7 +100,7 @@ class RowPacks {
     }
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {
-      if (!inside(first + i)) continue;
+      if (kVec > 1 && !inside(first + i)) continue;
       const float before = accumulate ? to_compute(to[i]) : 0.0f;
       to[i] = from_compute<T>(accumulate ? before + values[i] : values[i]);
     }

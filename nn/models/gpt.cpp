@@ -156,7 +156,7 @@ Tensor Gpt::hidden(const Tensor& ids) {
       x = h[static_cast<std::size_t>(i)](std::move(x));
     });
   }
-  return ln_f(std::move(x));
+  return ln_f(x);
 }
 
 Tensor Gpt::operator()(const Tensor& ids) {

@@ -15,6 +15,7 @@ SOFTMAX = "_ZN7reprise7kernels4cuda22softmax_forward_kernelIf{}EEvPT_"
 PACKED = SOFTMAX.format("NS1_8RowShapeILi4ELi4ELb1ELb0EEE")
 SINGLE = SOFTMAX.format("NS1_8RowShapeILi1ELi8ELb1ELb0EEE")
 ATTENTION = "_ZN7reprise7kernels4cuda9attention14forward_kernelI6__halfLi64ELb0EEEvPT_"
+WIDEST = ATTENTION.replace("Li64E", "Li128E")
 GATHER = "_ZN7reprise7kernels4cuda18gather_rows_kernelIjEEvPT_"
 
 WIDE = ["LDG.E.128.CONSTANT", "STG.E.128"]
@@ -47,7 +48,8 @@ class MachineCode(unittest.TestCase):
         without = {name: [i for i in TENSOR if not i.startswith(name)] for name in ("HMMA", "LDSM", "LDGSTS")}
         for rule, text in {
             "local_memory": listing(PACKED, WIDE, stack=8),
-            "local_memory ": listing(ATTENTION, TENSOR, stack=56),
+            "local_memory ": listing(ATTENTION, TENSOR, stack=8),
+            "local_memory  ": listing(WIDEST, TENSOR, stack=40),
             "atomics": listing(PACKED, [*WIDE, "RED.E.ADD.F32.FTZ.RN.STRONG.GPU"]),
             "atomics ": listing(PACKED, [*WIDE, "ATOMG.E.ADD.F16x2.RN.STRONG.GPU"]),
             "atomics  ": listing(PACKED, [*WIDE, "ATOMG.E.CAS.STRONG.GPU"]),
@@ -65,7 +67,7 @@ class MachineCode(unittest.TestCase):
 
     def test_what_is_allowed_by_name(self) -> None:
         status, said = check(listing(GATHER, ["ATOMG.E.CAS.STRONG.GPU", "LDG.E.128", "STG.E.128"])
-                             + listing(ATTENTION, TENSOR, stack=48))
+                             + listing(WIDEST, TENSOR, stack=32))
         self.assertEqual(status, 0, said)
 
     def test_nothing_to_check_is_no_success(self) -> None:

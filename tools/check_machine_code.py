@@ -27,7 +27,9 @@ PACKAGES = ("nvidia-cuda-cuobjdump", "nvidia-cuda-nvdisasm")
 # Local memory that is meant: kernels, bytes, and why.
 LOCAL_MEMORY = (
     (r"functors::(Sin|Cos)<", 40, "the reduction of large arguments indexes a table"),
-    (r"attention::\w+_kernel<\w+, (64|128)", 48, "more than 255 registers would help; what spills is outside the inner loop"),
+    (r"attention::key_gradients_kernel<\w+, (64|128), true", 8, "spills, outside the inner loop"),
+    (r"attention::forward_kernel<\w+, 128, false", 32, "spills on sm_80; the inner loop reads two words of them"),
+    (r"attention::query_gradient_kernel<\w+, 128,", 48, "spills; with dropout on sm_80 the inner loop reads seven words of them"),
 )
 # A compare-and-swap is for the first bad id or target that a kernel meets, of which any order gives the same.
 COMPARE_AND_SWAP = ("gather_rows_kernel", "row_losses_kernel")

@@ -178,15 +178,16 @@ void check_access(const Thread& thread, std::uintptr_t address, std::size_t byte
 }
 
 void access(const void* pointer, std::size_t bytes, int kind, void* program_counter) {
-  if (checking) return;
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   const auto pc = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(program_counter));
-  checking = true;
-  if (current != nullptr) {
-    check_access(*current, address, bytes, static_cast<Access>(kind), pc);
-  } else if (global_region.contains(address)) {
-    check_host_access(address, pc);
+  const Thread* thread = current;
+  if (thread == nullptr) {
+    if (global_region.contains(address)) check_host_access(address, pc);
+    return;
   }
+  if (checking) return;
+  checking = true;
+  check_access(*thread, address, bytes, static_cast<Access>(kind), pc);
   checking = false;
 }
 

@@ -1,392 +1,245 @@
+// What belongs to a segment, and how much of it is still to be played.
 #include "segment_region.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <atomic>
 
 namespace reprise::checkpoint {
-namespace {
-
-/// True when the value must be kept, since nothing can compute it again.
-bool must_stay(const Value& value) { return value.pinned || !value.producer->table->replayable; }
-
-bool needs_memory(const Value& value, std::uint64_t mark) {
-  return value.mark == mark && value.storage == nullptr;
+std::uint64_t next_mark() noexcept {
+  static std::atomic<std::uint64_t> mark{0};
+  return mark.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
-/// Values whose memory must not go while they are listed.
-class Held {
- public:
-  explicit Held(std::vector<Value*> values) : values_(std::move(values)) {
-    for (Value* value : values_) add_keeper(value);
-  }
-  ~Held() {
-    for (Value* value : values_) drop_keeper(value);
-  }
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-
- private:
-  std::vector<Value*> values_;
-};
-
-}  // namespace
-
-std::uint64_t next_mark() {
-  static thread_local std::uint64_t mark = 0;
-  return ++mark;
-}
-
-SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, MemoryTag* tag,
+SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape, MemoryTag* tag,
                              const SegmentOptions& options)
-    : parent_(std::move(parent)), tag_(tag), options_(options) {
+    : parent_(std::move(parent)), tape_(&tape), tag_(tag), options_(options), first_(tape.next_sequence) {
+  tape.refs.fetch_add(1, std::memory_order_relaxed);
+  outermost_ = parent_ != nullptr ? parent_->outermost_ : this;
+  cheap_ = options.drop == Drop::cheap ? this : parent_ != nullptr ? parent_->cheap_ : nullptr;
   if (parent_ == nullptr) return;
-  index_in_parent_ = parent_->items_.size();
-  parent_->items_.push_back({nullptr, this});
+  older_sibling_ = parent_->newest_nested_;
+  if (older_sibling_ != nullptr) older_sibling_->newer_sibling_ = this;
+  parent_->newest_nested_ = this;
 }
 
 SegmentRegion::~SegmentRegion() {
-  spare_segments().remove(*this);
-  if (parent_ != nullptr) parent_->items_[index_in_parent_].nested = nullptr;
-  forget_inputs();
+  const DeferDestruction until_unlinked;
+  SpareSegments::of(*tape_).remove(*this);
+  forget_base();
+  // A deep nest must not be destroyed by recursion.
+  std::shared_ptr<SegmentRegion> around = leave_parent();
+  while (around != nullptr && around.use_count() == 1) around = around->leave_parent();
+  drop_tape(tape_);
 }
 
-bool SegmentRegion::is_inside(const SegmentRegion& other) const {
-  for (const SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (region == &other) return true;
-  }
-  return false;
+std::shared_ptr<SegmentRegion> SegmentRegion::leave_parent() noexcept {
+  if (parent_ == nullptr) return nullptr;
+  (newer_sibling_ != nullptr ? newer_sibling_->older_sibling_ : parent_->newest_nested_) = older_sibling_;
+  if (older_sibling_ != nullptr) older_sibling_->newer_sibling_ = newer_sibling_;
+  return std::move(parent_);
 }
 
 bool SegmentRegion::owns(const Value& value) const {
-  if (value.producer == nullptr || value.producer->region == nullptr) return false;
-  return static_cast<const SegmentRegion*>(value.producer->region.get())->is_inside(*this);
+  const Node* const node = value.producer;
+  return node != nullptr && node->tape == tape_ && node->sequence >= first_ && node->sequence <= last_;
 }
 
-/// True when a nested segment that is dropped counts on computing the value again: whoever holds it now, what
-/// the nested segment computes it from must stay.
-bool SegmentRegion::was_let_go(const Value& value) const {
-  if (!owns(value)) return false;
-  const auto* region = static_cast<const SegmentRegion*>(value.producer->region.get());
-  for (; region != this; region = region->parent()) {
-    if (region->dropped_ && region->recomputed_.contains(const_cast<Value*>(&value))) return true;
-  }
-  return false;
-}
-
-/// Backward is going to run this node: it was marked by the call under way and has not run.
+/// Backward is going to run this node, and has not yet.
 bool SegmentRegion::will_play(const Node& node) const {
-  return node.needs != 0 && !node.played && node.pass == node.tape->passes;
+  return node.needs != 0 && !node.played && node.pass == tape_->pass;
 }
 
-bool SegmentRegion::plays_now() const {
-  bool any = false;
-  for_each_node([&](const Node& node) { any |= will_play(node); });
-  return any;
-}
-
-void SegmentRegion::hold_inputs() {
-  if (std::exchange(holds_inputs_, true)) return;
-  inputs_.for_each([](Value& value) { add_keeper(&value); });
-  kept_.for_each([](Value& value) { add_keeper(&value); });
-}
-
-void SegmentRegion::release_inputs() noexcept {
-  if (!std::exchange(holds_inputs_, false)) return;
-  inputs_.for_each([](Value& value) { drop_keeper(&value); });
-  kept_.for_each([](Value& value) { drop_keeper(&value); });
-}
-
-void SegmentRegion::forget_inputs() noexcept {
-  release_inputs();
-  kept_.clear();
-  std::exchange(inputs_, {}).for_each([](Value& value) { drop_ref(&value); });
-}
-
-void SegmentRegion::forget_own(Value& value) noexcept {
-  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    region->recomputed_.erase(&value);
-    if (!region->kept_.empty() && region->kept_.erase(&value) && region->holds_inputs_) drop_keeper(&value);
+/// Calls f(SegmentRegion&) for each segment that must list the value, which a node of this one reads, and
+/// does not yet. What comes from outside all segments the outermost lists alone; what a segment around this
+/// one made, all between.
+template <class F>
+void SegmentRegion::for_each_lister(const Value& value, F&& f) {
+  if (!outermost_->owns(value)) {
+    if (!outermost_->inputs_.contains(&value)) f(*outermost_);
+    return;
   }
+  for (SegmentRegion* region = this; !region->owns(value) && !region->inputs_.contains(&value);
+       region = region->parent())
+    f(*region);
 }
 
-void SegmentRegion::keep(Value& value) {
-  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (region->kept_.insert(&value) && region->holds_inputs_) add_keeper(&value);
-  }
-}
-
-/// A segment lists what its nested ones read, too: they forget it when they have been played, and it may not
-/// have been.
-void SegmentRegion::note_input(Value& value) {
-  for (SegmentRegion* region = this; region != nullptr && !region->owns(value); region = region->parent()) {
-    if (!region->inputs_.insert(&value)) continue;
-    add_ref(&value);
-    if (region->holds_inputs_) add_keeper(&value);
-  }
+/// Room for what segments with Drop::cheap may choose to keep.
+void SegmentRegion::reserve_kept(std::uint32_t outputs) {
+  for (SegmentRegion* region = cheap_; region != nullptr;
+       region = region->parent() == nullptr ? nullptr : region->parent()->cheap_)
+    region->kept_.reserve(static_cast<std::size_t>(region->own_outputs_) + outputs);
 }
 
 void SegmentRegion::recorded(Node& node) {
-  node.region_index = items_.size();
-  items_.push_back({&node, nullptr});
-  try {
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) note_input(*node.inputs[i]);
+  close_if_abandoned();
+  for (std::uint32_t i = 0; i < node.n_inputs; ++i)
+    for_each_lister(*node.inputs[i], [](SegmentRegion& region) { region.inputs_.reserve(kMaxInputs); });
+  reserve_kept(node.n_outputs);
+  // From here on only `keep` can fail.
+  const auto keep_what_cannot_run_again = [&] {
     if (!node.table->replayable)
       std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { keep(*value); });
+    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+      // Changed through an alias, which knows no region: what was read is not what the producer would give.
+      if (node.versions[i] != 0 && owns(*node.inputs[i]) && !node.inputs[i]->pinned)
+        keep_changed(*node.inputs[i]);
+    }
+  };
+  try {
+    keep_what_cannot_run_again();
   } catch (...) {
-    std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });
-    items_.pop_back();
+    std::for_each(node.outputs, node.outputs + node.n_outputs,
+                  [&](const Value* value) { forget_kept(*value); });
     throw;
   }
+  for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+    Value* const value = node.inputs[i];
+    for_each_lister(*value, [&](SegmentRegion& region) {
+      region.inputs_.insert(value);
+      add_ref(value);
+      if (region.holds_base_) add_keeper(value);
+    });
+  }
+  for (SegmentRegion* region = cheap_; region != nullptr;
+       region = region->parent() == nullptr ? nullptr : region->parent()->cheap_)
+    region->own_outputs_ += node.n_outputs;
+  link(node);
   if (node.needs == 0) return;
-  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) ++region->work_;
+  ++parts_.open;
+  parts_changed();
+}
+
+void SegmentRegion::link(Node& node) noexcept {
+  node.region_older = newest_node_;
+  if (newest_node_ != nullptr) newest_node_->region_newer = &node;
+  newest_node_ = &node;
+}
+
+void SegmentRegion::unlink(Node& node) noexcept {
+  (node.region_newer != nullptr ? node.region_newer->region_older : newest_node_) = node.region_older;
+  if (node.region_older != nullptr) node.region_older->region_newer = node.region_newer;
 }
 
 void SegmentRegion::erased(Node& node) noexcept {
-  items_[node.region_index].node = nullptr;
-  std::for_each(node.outputs, node.outputs + node.n_outputs, [&](Value* value) { forget_own(*value); });
+  unlink(node);
+  if (node.has_kept)
+    std::for_each(node.outputs, node.outputs + node.n_outputs,
+                  [&](const Value* value) { forget_kept(*value); });
+  for (SegmentRegion* region = cheap_; region != nullptr;
+       region = region->parent() == nullptr ? nullptr : region->parent()->cheap_)
+    region->own_outputs_ -= node.n_outputs;
+  for (SegmentRegion* region = this; region != nullptr && !region->stale_; region = region->parent())
+    region->stale_ = true;
   if (node.needs == 0 || node.played) return;
+  --parts_.open;
+  parts_changed();
+}
+
+void SegmentRegion::keep(Value& value) {
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) region->kept_.reserve(1);
+  value.producer->has_kept = true;
   for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (--region->work_ == 0 && region->closed_) region->finish();
+    if (!region->finished_ && region->kept_.insert(&value) && region->holds_base_) add_keeper(&value);
   }
 }
 
-void SegmentRegion::close() {
-  closed_ = true;
-  if (is_finished()) finish();
+void SegmentRegion::forget_kept(const Value& value) noexcept {
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (region->kept_.erase(&value) && region->holds_base_) drop_keeper(const_cast<Value*>(&value));
+  }
 }
 
-/// Nothing of the segment will be played again. Its nodes that want no gradient would otherwise refer to
-/// their inputs for as long as the user holds a result, and those to theirs: a running average would grow
-/// with every step.
+void SegmentRegion::scheduled(Node&) noexcept {
+  ++parts_.scheduled;
+  ++parts_.complete;
+  for (SegmentRegion* region = this; region != nullptr && region->report_parts();) region = region->parent();
+}
+
+void SegmentRegion::passed(Node&, bool for_good) noexcept {
+  --parts_.scheduled;
+  --parts_.complete;
+  if (for_good) {
+    --parts_.open;
+    for (SegmentRegion* region = this; region != nullptr && !region->stale_; region = region->parent())
+      region->stale_ = true;
+  }
+  parts_changed();
+}
+
+/// Brings the parent's counts up to date; false when nothing has changed for it.
+bool SegmentRegion::report_parts() noexcept {
+  const bool open = parts_.open > 0;
+  const bool scheduled = parts_.scheduled > 0;
+  const bool complete = scheduled && parts_.complete == parts_.open;
+  if (open == counted_open_ && scheduled == counted_scheduled_ && complete == counted_complete_) return false;
+  if (parent_ != nullptr) {
+    Parts& parts = parent_->parts_;
+    parts.open += open - std::exchange(counted_open_, open);
+    parts.scheduled += scheduled - std::exchange(counted_scheduled_, scheduled);
+    parts.complete += complete - std::exchange(counted_complete_, complete);
+  }
+  return true;
+}
+
+void SegmentRegion::parts_changed() noexcept {
+  const DeferDestruction until_all_know;
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    region->settle();
+    if (!region->report_parts()) return;
+  }
+}
+
+/// Draws the consequences when nothing is left to be played, for now or for good.
+void SegmentRegion::settle() noexcept {
+  if (parts_.open == 0) {
+    if (closed_) finish();
+  } else if (parts_.scheduled == 0 && state_ == State::restored) {
+    drop();
+  }
+}
+
+void SegmentRegion::close_if_abandoned() {
+  if (!outermost_->abandoned_inside_.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  SegmentRegion* abandoned = nullptr;
+  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
+    if (region->abandoned_.load(std::memory_order_relaxed)) abandoned = region;
+  }
+  outermost_->abandoned_inside_.store(false, std::memory_order_relaxed);
+  if (abandoned == nullptr) return;
+  close_segments_up_to(*abandoned, false);
+  throw TapeError("[checkpoint] a segment that began on this thread ended on another; end it where it began");
+}
+
+void SegmentRegion::close(bool may_drop) noexcept {
+  closed_ = true;
+  last_ = tape_->next_sequence - 1;
+  if (parent_ != nullptr) parent_->height_ = std::max(parent_->height_, height_ + 1);
+  const DeferDestruction until_closed;
+  settle();
+  report_parts();
+  if (finished_ || !may_drop) return;
+  if (options_.drop == Drop::cheap) choose_what_stays();
+  if (options_.spare_last)
+    SpareSegments::of(*tape_).add(*this);
+  else
+    drop();
+}
+
+/// Nothing of the segment will be played again. Once that holds for all of an outermost one, its nodes forget
+/// their inputs: results that want no gradient would otherwise keep what they were computed from for as long
+/// as the user holds them, and a running average would grow with every step.
 void SegmentRegion::finish() noexcept {
-  spare_segments().remove(*this);
-  forget_inputs();
+  if (std::exchange(finished_, true)) return;
+  SpareSegments::of(*tape_).remove(*this);
+  forget_base();
   if (parent_ != nullptr) return;
   Node* idle = nullptr;
   for_each_node([&](Node& node) {
     const bool dying = node.live_outputs.load(std::memory_order_relaxed) == 0;
-    if (node.needs == 0 && !dying) node.grave = std::exchange(idle, &node);
+    if (!dying && !node.retired) node.grave = std::exchange(idle, &node);
   });
   retire(idle);
-}
-
-/// What must be held so that everything that backward reads can be there again: what is read from outside,
-/// and what of the segment's own cannot be computed again; a value may be listed several times. Follows the
-/// reads from the saved values backward, and notes what will be computed again.
-std::vector<Value*> SegmentRegion::needed_from_outside() {
-  const std::uint64_t mark = next_mark();
-  if (options_.drop == Drop::cheap) choose_what_stays(mark);
-  std::vector<Value*> needed;
-  const auto need = [&](Value& value) {
-    const bool chosen =
-        value.mark == mark && value.uses < 0 && value.storage != nullptr && !was_let_go(value);
-    if (!owns(value) || must_stay(value) || chosen) {
-      needed.push_back(&value);
-    } else if (value.mark != mark || value.uses <= 0) {
-      value.mark = mark;
-      value.uses = 1;
-    }
-  };
-  for_each_node_backward([&](Node& node) {
-    if (node.needs != 0 && !node.played) for_each_saved(node, need);
-    const bool in_slice = std::any_of(node.outputs, node.outputs + node.n_outputs, [&](const Value* value) {
-      return value->mark == mark && value->uses > 0;
-    });
-    if (!in_slice) return;
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) need(*node.inputs[i]);
-  });
-  recomputed_.clear();
-  for_each_node([&](const Node& node) {
-    for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
-      Value* const value = node.outputs[i];
-      if (value->mark == mark && value->uses > 0) recomputed_.insert(value);
-    }
-  });
-  return needed;
-}
-
-/// For Drop::cheap: marks with uses = -1 the saved values that stay. A value goes only when a cheap operation
-/// can compute it from what is there: inputs from outside, what stays, or what goes by the same rule.
-void SegmentRegion::choose_what_stays(std::uint64_t mark) {
-  constexpr std::int32_t kUnavailable = -2;  // not there, and not cheap to have again
-  constexpr std::int32_t kStays = -1;
-  constexpr std::int32_t kSaved = -3;
-  for_each_node([&](Node& node) {
-    for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
-      node.outputs[i]->mark = mark;
-      node.outputs[i]->uses = kUnavailable;
-    }
-  });
-  for_each_node([&](Node& node) {
-    if (node.needs == 0) return;
-    for_each_saved(node, [&](Value& value) {
-      if (owns(value)) value.uses = kSaved;
-    });
-  });
-  for_each_node([&](Node& node) {
-    bool cheap = node.table->cheap;
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
-      const Value& input = *node.inputs[i];
-      cheap = cheap && (!owns(input) || input.uses != kUnavailable);
-    }
-    for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
-      Value& value = *node.outputs[i];
-      if (must_stay(value))
-        value.uses = kStays;
-      else if (cheap)
-        value.uses = 0;
-      else if (value.uses == kSaved)
-        value.uses = kStays;
-    }
-  });
-}
-
-void SegmentRegion::drop() {
-  spare_segments().remove(*this);
-  if (dropped_) return;
-  // Nested segments first: what they count on computing again decides what must stay here.
-  for (const Item& item : items_) {
-    if (item.nested != nullptr) item.nested->drop();
-  }
-  ValueSet outside;
-  ValueSet own;
-  for (Value* value : needed_from_outside()) (owns(*value) ? own : outside).insert(value);
-  outside.for_each([](Value& value) {
-    add_ref(&value);
-    add_keeper(&value);
-  });
-  own.for_each([](Value& value) { add_keeper(&value); });
-  release_everything();
-  inputs_ = std::move(outside);
-  kept_ = std::move(own);
-  holds_inputs_ = true;
-}
-
-/// Gives back every hold of the segment, its nodes and its nested segments, which are dropped. Nested
-/// segments keep their lists of inputs, to hold them again when this one is restored.
-void SegmentRegion::release_everything() noexcept {
-  dropped_ = true;
-  unplayed_ = 0;
-  for (const Item& item : items_) {
-    if (item.node != nullptr)
-      release_saved(*item.node);
-    else if (item.nested != nullptr)
-      item.nested->release_inputs();
-  }
-  forget_inputs();
-}
-
-void SegmentRegion::prepare(Node& node) {
-  if (parent_ != nullptr) parent_->prepare(node);
-  spare_segments().remove(*this);
-  if (dropped_) restore();
-}
-
-void SegmentRegion::played(Node&, bool retained) {
-  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (!retained) --region->work_;
-    const bool last = region->unplayed_ > 0 && --region->unplayed_ == 0;
-    if (region->is_finished() && region->closed_)
-      region->finish();
-    else if (last)
-      region->drop();
-  }
-}
-
-void SegmentRegion::interrupted() noexcept {
-  for (SegmentRegion* region = this; region != nullptr; region = region->parent()) {
-    if (region->unplayed_ > 0) region->drop();
-  }
-}
-
-/// Brings back what the segment's own nodes save and what its nested segments read: no more, and nothing for
-/// longer than it is needed. After an exception the segment is dropped as before.
-void SegmentRegion::restore() {
-  Context& ctx = context();
-  struct TagScope {
-    Context& ctx;
-    MemoryTag* before;
-    ~TagScope() { ctx.tag = before; }
-  } scope{ctx, std::exchange(ctx.tag, tag_)};
-  const PhaseScope phase(Phase::replay);
-  const std::uint64_t mark = next_mark();
-  std::vector<Value*> present;
-  const std::vector<Node*> slice = slice_for_restore(mark, present);
-  const Held held(std::move(present));  // a spared segment that lets go meanwhile must not take them along
-  run_slice(slice, mark);
-  for_each_node([&](const Node& node) { unplayed_ += will_play(node) ? 1 : 0; });
-  take_holds();
-  dropped_ = false;
-  if (unplayed_ == work_ && !ctx.retaining) forget_inputs();
-}
-
-void SegmentRegion::take_holds() {
-  for (const Item& item : items_) {
-    if (item.node != nullptr) {
-      if (will_play(*item.node)) hold_saved(*item.node);
-    } else if (item.nested != nullptr && item.nested->plays_now()) {
-      item.nested->hold_inputs();
-    }
-  }
-}
-
-/// The nodes to run, oldest first. Marks the values that they give back, with the number of their uses.
-std::vector<Node*> SegmentRegion::slice_for_restore(std::uint64_t mark, std::vector<Value*>& present) {
-  const auto want = [&](Value& value) {
-    if (value.storage != nullptr) {
-      present.push_back(&value);
-      return;
-    }
-    if (!owns(value) || must_stay(value)) {
-      throw TapeError(fmt::format(
-          "[checkpoint] {} is needed for a replay, but its memory is gone; was this part of the tape "
-          "played without retain_tape before?",
-          describe(value)));
-    }
-    if (value.mark != mark) {
-      value.mark = mark;
-      value.uses = 0;
-    }
-    ++value.uses;
-  };
-  for (const Item& item : items_) {
-    if (item.node != nullptr && will_play(*item.node)) for_each_saved(*item.node, want);
-    if (item.nested == nullptr || !item.nested->plays_now()) continue;
-    item.nested->inputs_.for_each(want);
-    item.nested->kept_.for_each(want);
-  }
-  std::vector<Node*> slice;
-  for_each_node_backward([&](Node& node) {
-    const bool wanted = std::any_of(node.outputs, node.outputs + node.n_outputs,
-                                    [&](const Value* value) { return needs_memory(*value, mark); });
-    if (!wanted) return;
-    slice.push_back(&node);
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) want(*node.inputs[i]);
-  });
-  std::reverse(slice.begin(), slice.end());
-  return slice;
-}
-
-void SegmentRegion::run_slice(const std::vector<Node*>& slice, std::uint64_t mark) {
-  try {
-    for (Node* node : slice) {
-      replay(*node, Category::recomputed);
-      for (std::uint32_t i = 0; i < node->n_inputs; ++i) {
-        Value& value = *node->inputs[i];
-        if (value.producer != nullptr && value.mark == mark && --value.uses == 0) drop_unkept(value);
-      }
-      for (std::uint32_t i = 0; i < node->n_outputs; ++i) {
-        Value& value = *node->outputs[i];
-        if (value.mark != mark || value.uses == 0) drop_unkept(value);
-      }
-    }
-  } catch (...) {
-    for (Node* node : slice)
-      std::for_each(node->outputs, node->outputs + node->n_outputs,
-                    [](Value* value) { drop_unkept(*value); });
-    throw;
-  }
 }
 
 }  // namespace reprise::checkpoint

@@ -1,8 +1,19 @@
 // A segment of the tape: what belongs to it, what it reads from outside, and whether its memory is there.
+//
+// A segment is in one of three states:
+//   whole     its nodes hold what they save, as without segments: it is open, spared, or restored for the
+//   last time dropped   nothing is held but the base: what it reads from outside, and what of its own cannot
+//   be computed again restored  dropped, but what the backward under way will play is there
+// The base of a segment inside a dropped one is not held either: the outer segment brings it back with the
+// rest.
+//
+// Nothing here is decided once and trusted later: what a replay needs is followed along the reads from the
+// nodes that are still to be played, when a segment is dropped and again when something in it has gone since.
+// Only the lists of what may have to be held are made early, while nodes are recorded, so that dropping takes
+// no memory.
 #pragma once
 
 #include <cstdint>
-#include <unordered_set>
 #include <vector>
 
 #include "reprise/checkpoint.h"
@@ -11,131 +22,207 @@
 
 namespace reprise::checkpoint {
 
-/// A number that no value of this thread is marked with.
-std::uint64_t next_mark();
+/// A number that nothing is marked with.
+std::uint64_t next_mark() noexcept;
 
 class SegmentRegion final : public Region {
  public:
-  SegmentRegion(std::shared_ptr<SegmentRegion> parent, MemoryTag* tag, const SegmentOptions& options);
+  SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape, MemoryTag* tag,
+                const SegmentOptions& options);
   ~SegmentRegion() override;
 
   void recorded(Node& node) override;
   void erased(Node& node) noexcept override;
+  void scheduled(Node& node) noexcept override;
   void prepare(Node& node) override;
-  void played(Node& node, bool retained) override;
-  void interrupted() noexcept override;
+  void passed(Node& node, bool for_good) noexcept override;
   void keep(Value& value) override;
 
-  /// The scope has ended: no more nodes come.
-  void close();
-  /// True when no node of the segment is left to be played backward.
-  bool is_finished() const { return work_ == 0; }
+  /// The scope has ended: no more nodes come. With `may_drop` the segment is dropped, or spared if its
+  /// options say so and it may be the last before the loss.
+  void close(bool may_drop) noexcept;
+  bool is_closed() const { return closed_; }
+  /// The scope has ended on another thread, which may not touch the tape.
+  void abandon() noexcept {
+    abandoned_.store(true, std::memory_order_relaxed);
+    outermost_->abandoned_inside_.store(true, std::memory_order_relaxed);
+  }
 
-  /// Frees what the segment can compute again, nested segments included. Needs no memory beyond small lists.
-  void drop();
+  /// Frees what the segment can compute again, nested segments included.
+  void drop() noexcept;
 
   /// The least memory, in bytes above what is live when this is called, that playing the segment backward
-  /// will take even if it is dropped now: to keep it costs nothing as long as no more than that is live.
-  std::int64_t backward_bytes() const;
+  /// will take even if it is dropped now: to keep it costs nothing as long as no more than that is live. Only
+  /// directly after the segment has closed.
+  std::int64_t backward_bytes() noexcept;
 
   /// Bytes of what the segment's nodes made that is there although none of them saves it: outputs.
-  std::int64_t unsaved_bytes() const;
+  std::int64_t unsaved_bytes() const noexcept;
 
   SegmentRegion* parent() const { return parent_.get(); }
+  const Tape& tape() const { return *tape_; }
   const SegmentOptions& options() const { return options_; }
   MemoryTag* tag() const override { return tag_; }
-  bool is_inside(const SegmentRegion& other) const;
 
  private:
-  /// Something that the segment holds directly, in order: a node or a nested segment. Both null: it is gone.
-  struct Item {
-    Node* node = nullptr;
-    SegmentRegion* nested = nullptr;
+  friend class SpareSegments;
+  friend class Restore;
+  enum class State : std::uint8_t { whole, dropped, restored };
+
+  /// How many parts of a segment (its own nodes and the segments directly inside) have something in them ...
+  struct Parts {
+    std::int64_t open = 0;       // that a backward has yet to play for the last time
+    std::int64_t scheduled = 0;  // that the backward under way will play
+    std::int64_t complete = 0;   // of which it will play everything that is open
   };
 
+  template <class F>
+  void for_each_own_node(F&& f) const;
+  template <class F>
+  void for_each_nested(F&& f) const;
+  template <class Self, class F>
+  static void for_each_inside_of(Self& self, F&& f);
+  template <class F>
+  void for_each_inside(F&& f) const {
+    for_each_inside_of(*this, f);
+  }
   template <class F>
   void for_each_node(F&& f) const;
   template <class F>
   void for_each_node_backward(F&& f) const;
 
-  bool owns(const Value& value) const;
-  bool was_let_go(const Value& value) const;
-  bool will_play(const Node& node) const;
-  bool plays_now() const;
-  std::vector<Value*> needed_from_outside();
-  void choose_what_stays(std::uint64_t mark);
-  void release_everything() noexcept;
-  void restore();
-  std::vector<Node*> slice_for_restore(std::uint64_t mark, std::vector<Value*>& present);
-  void run_slice(const std::vector<Node*>& slice, std::uint64_t mark);
-  void take_holds();
+  std::shared_ptr<SegmentRegion> leave_parent() noexcept;
 
-  void hold_inputs();
-  void release_inputs() noexcept;
-  void forget_inputs() noexcept;
-  void forget_own(Value& value) noexcept;
-  void note_input(Value& value);
+  // segment_region.cpp: what belongs to the segment, and how much of it is to be played
+  bool owns(const Value& value) const;
+  bool will_play(const Node& node) const;
+  template <class F>
+  void for_each_lister(const Value& value, F&& f);
+  void reserve_kept(std::uint32_t outputs);
+  void forget_kept(const Value& value) noexcept;
+  void close_if_abandoned();
+  void link(Node& node) noexcept;
+  void unlink(Node& node) noexcept;
+  bool report_parts() noexcept;
+  void parts_changed() noexcept;
+  void settle() noexcept;
   void finish() noexcept;
 
-  std::shared_ptr<SegmentRegion> parent_;
+  // segment_drop.cpp: what stays, what goes
+  void choose_what_stays() noexcept;
+  void follow_reads(std::uint64_t mark, std::uint64_t outermost_mark) noexcept;
+  void derive() noexcept;
+  void hold_base() noexcept;
+  void release_base() noexcept;
+  void forget_base() noexcept;
+
+  // segment_restore.cpp
+  void restore();
+
+  std::shared_ptr<SegmentRegion> parent_;  // null once this one is alone
+  Tape* tape_;                             // counted
   MemoryTag* tag_;
   SegmentOptions options_;
-  std::size_t index_in_parent_ = 0;
-  std::vector<Item> items_;
-  // What the segment reads from outside, and what it keeps of its own, since that cannot be computed again.
-  // The memory stays while `holds_inputs_`; the records of the inputs as long as they are listed. Own records
-  // are not counted: they would keep their node alive, and that the segment.
+  std::uint64_t first_;              // numbers of the first node that can belong to it, nested ones included,
+  std::uint64_t last_ = UINT64_MAX;  // and of the last
+  Node* newest_node_ = nullptr;      // of its own, linked by region_older
+  SegmentRegion* newest_nested_ = nullptr;
+  SegmentRegion* older_sibling_ = nullptr;
+  SegmentRegion* newer_sibling_ = nullptr;
+  SegmentRegion* outermost_;        // around or at this
+  SegmentRegion* cheap_ = nullptr;  // the innermost one around or at this that drops only what is cheap
+  int height_ = 0;                  // levels of segments inside
+
+  // The base, and while the segment is whole what the base will be chosen from: what it and those inside read
+  // from outside, with a count of the record, and values of its own. Their memory is held while
+  // `holds_base_`. What comes from outside all segments the outermost lists for all. Own records are not
+  // counted: they would keep their node alive, and that the segment.
   ValueSet inputs_;
   ValueSet kept_;
-  std::unordered_set<Value*> recomputed_;  // of its own, once it is dropped: what a restore computes
-  bool holds_inputs_ = true;
+  std::int64_t own_outputs_ = 0;  // that kept_ has room for, in a segment with Drop::cheap
+
+  State state_ = State::whole;
+  bool holds_base_ = true;
   bool closed_ = false;
-  bool dropped_ = false;
-  std::int64_t work_ = 0;  // nodes, nested ones included, that a backward has yet to play for the last time
-  std::int64_t unplayed_ = 0;  // nodes that were restored for the backward under way and have not run
+  bool finished_ = false;
+  bool stale_ = false;  // something in it was played or has gone since the base was derived
+  std::atomic<bool> abandoned_{false};
+  std::atomic<bool> abandoned_inside_{false};  // in an outermost one: it, or one inside, is
+  Parts parts_;
+  bool counted_open_ = false;  // as what the parent counts this segment
+  bool counted_scheduled_ = false;
+  bool counted_complete_ = false;
+  std::uint64_t prepared_pass_ = 0;
+  SegmentRegion* next_inward_ = nullptr;  // scratch of prepare
+
+  // For SpareSegments.
+  bool spared_ = false;
+  SegmentRegion* older_spared_ = nullptr;
+  SegmentRegion* newer_spared_ = nullptr;
+  std::int64_t bound_bytes_ = 0;  // live bytes, beside its outputs, up to which keeping it costs no peak
 };
 
 template <class F>
-void SegmentRegion::for_each_node(F&& f) const {
-  for (const Item& item : items_) {
-    if (item.node != nullptr)
-      f(*item.node);
-    else if (item.nested != nullptr)
-      item.nested->for_each_node(f);
-  }
+void SegmentRegion::for_each_own_node(F&& f) const {
+  for (Node* node = newest_node_; node != nullptr; node = node->region_older) f(*node);
 }
 
 template <class F>
-void SegmentRegion::for_each_node_backward(F&& f) const {
-  for (auto item = items_.rbegin(); item != items_.rend(); ++item) {
-    if (item->node != nullptr)
-      f(*item->node);
-    else if (item->nested != nullptr)
-      item->nested->for_each_node_backward(f);
+void SegmentRegion::for_each_nested(F&& f) const {
+  for (SegmentRegion* nested = newest_nested_; nested != nullptr; nested = nested->older_sibling_) f(*nested);
+}
+
+/// Nested ones included, in no order that means anything.
+template <class F>
+void SegmentRegion::for_each_node(F&& f) const {
+  for_each_inside([&](const SegmentRegion& region) { region.for_each_own_node(f); });
+}
+
+/// The segment itself, and all inside.
+template <class Self, class F>
+void SegmentRegion::for_each_inside_of(Self& self, F&& f) {
+  Self* region = &self;
+  while (true) {
+    f(*region);
+    if (region->newest_nested_ != nullptr) {
+      region = region->newest_nested_;
+      continue;
+    }
+    while (region != &self && region->older_sibling_ == nullptr) region = region->parent();
+    if (region == &self) return;
+    region = region->older_sibling_;
   }
 }
+
+/// Nested ones included, newest first; only directly after the segment has closed, when nothing follows it.
+template <class F>
+void SegmentRegion::for_each_node_backward(F&& f) const {
+  for (Node* node = tape_->newest; node != nullptr && node->sequence >= first_; node = node->older) f(*node);
+}
+
+/// Closes this thread's open segments from the innermost to `outermost`, which is one of them.
+void close_segments_up_to(SegmentRegion& outermost, bool may_drop) noexcept;
 
 /// Closed segments whose memory is kept because they may be the last before the loss.
 class SpareSegments final : public Spare {
  public:
-  void before_allocation(std::size_t bytes) override;
-  /// Keeps `segment` for now.
-  void add(SegmentRegion& segment);
+  /// Those of a tape; made with its first segment.
+  static SpareSegments& of(Tape& tape);
+
+  void before_allocation(std::size_t bytes) noexcept override;
+  /// Keeps `segment`, which has just closed, for now.
+  void add(SegmentRegion& segment) noexcept;
   /// Drops the kept segments directly inside `parent` (null: outermost), since another one follows them.
-  void drop_siblings(const SegmentRegion* parent);
+  void drop_siblings(const SegmentRegion* parent) noexcept;
   /// Forgets the segment, without dropping it.
-  void remove(const SegmentRegion& segment) noexcept;
+  void remove(SegmentRegion& segment) noexcept;
 
  private:
-  struct Entry {
-    SegmentRegion* segment;
-    std::int64_t
-        bound_bytes;  // live bytes, beside the segment's outputs, up to which keeping it costs no peak
-  };
-  void drop(std::size_t i);
-  std::vector<Entry> entries_;
-};
+  explicit SpareSegments(Tape& tape) : tape_(tape) {}
 
-SpareSegments& spare_segments();
+  Tape& tape_;
+  SegmentRegion* oldest_ = nullptr;
+  SegmentRegion* newest_ = nullptr;
+};
 
 }  // namespace reprise::checkpoint

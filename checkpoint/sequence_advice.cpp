@@ -24,7 +24,7 @@ struct BlockCost {
 /// The value whose memory it is.
 const Value& owner_of(const Value& value) {
   const Value* owner = &value;
-  while (owner->producer != nullptr && owner->producer->table->view != nullptr)
+  while (owner->producer != nullptr && owner->producer->table->view != nullptr && !owner->producer->retired)
     owner = owner->producer->inputs[0];
   return *owner;
 }
@@ -71,6 +71,7 @@ class Survey {
   }
 
   void look_at(Node& node) {
+    if (node.retired) return;  // played in an earlier step: what it read is gone
     const std::int64_t block = block_of(node);
     const double ms = estimated_forward_ms(profile_, node);
     forward_ms_ += ms;

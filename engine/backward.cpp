@@ -1,14 +1,19 @@
 // Playing the tape backward: which nodes, in which order, and where each gradient goes.
 #include <fmt/format.h>
 
+#include <atomic>
+#include <unordered_set>
+
 #include "folded_gradient.h"
 #include "gradient_memory.h"
+#include "leaf_gradients.h"
 #include "node_lifetime.h"
 #include "owned_values.h"
 #include "reprise/context.h"
 #include "reprise/device.h"
 #include "reprise/kernels/elementwise.h"
 #include "run_forward.h"
+#include "tape_owner.h"
 
 namespace reprise {
 namespace {
@@ -16,10 +21,20 @@ namespace {
 using namespace detail;
 using Slot = GradSlots::Slot;
 
+/// A number for a call of backward, of any thread: marks on leaves, which threads share, must not be taken
+/// for another's.
+std::uint64_t next_pass() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 /// One call of backward.
 class Player {
  public:
-  explicit Player(BackwardOptions options) : options_(options), ctx_(context()), pass_(++ctx_.tape->passes) {}
+  explicit Player(BackwardOptions options)
+      : options_(options), ctx_(context()), pass_(ctx_.tape->pass = next_pass()) {
+    take_back(*ctx_.tape);
+  }
   Player(const Player&) = delete;
   Player& operator=(const Player&) = delete;
   ~Player();
@@ -27,20 +42,14 @@ class Player {
   void want_only(std::span<const Tensor> inputs);
   void seed(std::span<const Tensor> outputs, std::span<const Tensor> gradients);
   void play();
-  std::vector<Tensor> take_wanted();
+  std::vector<Tensor> take_wanted() { return std::move(wanted_gradients_); }
 
  private:
-  struct Leaf {
-    Value* value;
-    bool fresh;              // had no gradient before this call
-    Value* stash = nullptr;  // contributions that wait for the hooks; owned as a user
-    Tensor set_aside;        // the gradient that it had, when the call is for chosen inputs
-  };
-
   void mark();
   void keep_useful();
+  void schedule() noexcept;
   bool wants(const Value& value) const;
-  void hand_out(const Value& output, Value& gradient);
+  void hand_out(const Value& value, const Tensor& gradient);
   void run(Node& node);
   const Node* prepare_folded(const Node& node);
   void run_operation(Node& node, OwnedValues& dy);
@@ -48,59 +57,55 @@ class Player {
   Slot make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlier, const OwnedValues& dy,
                  OwnedValues& fresh);
   void add_gradient(Value& value, Tensor gradient);
-  void accumulate_leaf(Value& value, Tensor gradient);
-  void prepare_leaf(Value& value);
-  void finish_leaves();
 
   BackwardOptions options_;
   Context& ctx_;
   std::uint64_t pass_;
   bool chosen_only_ = false;
+  bool scheduled_ = false;
   bool done_ = false;
   std::vector<Node*> nodes_;      // newest first
   std::size_t at_ = 0;            // the node that is played
   const Node* folded_ = nullptr;  // the next one, when its backward is done along with this one's
   std::vector<Tensor> roots_;
-  std::vector<Leaf> leaves_;
+  LeafGradients leaves_{pass_};
   std::vector<Tensor> wanted_;
   std::vector<Tensor> wanted_gradients_;
+  std::unordered_set<const Value*> wanted_leaves_;
 };
 
 Player::~Player() {
+  const DeferDestruction until_all_passed;
   for (Node* node : nodes_) {
-    if (!done_) {
-      for (std::uint32_t i = 0; i < node->n_outputs; ++i) set_gradient(*node->outputs[i], {});
-      if (node->region != nullptr) node->region->interrupted();
-    }
-    if (node->played) detail::forget_inputs(*node);
+    if (done_) break;
+    for (std::uint32_t i = 0; i < node->n_outputs; ++i) set_gradient(*node->outputs[i], {});
+    if (scheduled_ && node->pass == pass_ && node->region != nullptr) node->region->passed(*node, false);
+    node->pass = 0;
   }
-  for (Node* node : nodes_) detail::drop_node_ref(*node);
-  for (Leaf& leaf : leaves_) {
-    Value& value = *leaf.value;
-    if (leaf.stash != nullptr) drop_user(leaf.stash);
-    if (chosen_only_)
-      set_gradient(value, std::move(leaf.set_aside));
-    else if (!done_ && leaf.fresh)
-      set_gradient(value, {});
-    else if (!done_) {
-      if (value.extras == nullptr) value.extras = std::make_unique<ValueExtras>();
-      value.extras->gradient_incomplete = true;
-    }
-    drop_ref(&value);
+  for (Node* node : nodes_) {
+    // A region may replay what was played, for another backward through it; it knows when none can come.
+    if (node->played && node->region == nullptr) forget_inputs(*node);
+    drop_node_ref(*node);
   }
+  if (!done_) leaves_.interrupted();
 }
 
 void Player::want_only(std::span<const Tensor> inputs) {
   chosen_only_ = true;
+  leaves_.collect_all();
   for (const Tensor& input : inputs) {
     if (!input.requires_grad()) {
       throw TapeError(
           fmt::format("[gradients] {} wants no gradient; call set_requires_grad(true) before the forward",
                       describe(*input.value())));
     }
-    input.value()->wanted_pass = pass_;
+    Value& value = *input.value();
+    require_own("gradients", value, "call it there");
+    if (value.producer != nullptr)
+      value.wanted_pass = pass_;
+    else
+      wanted_leaves_.insert(&value);
     wanted_.push_back(input);
-    if (input.is_leaf()) prepare_leaf(*input.value());
   }
   wanted_gradients_.resize(inputs.size());
 }
@@ -118,9 +123,7 @@ void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradi
           "NoGrad, or from leaves without set_requires_grad(true)?",
           describe(value)));
     }
-    if (value.producer != nullptr && value.producer->tape != ctx_.tape) {
-      throw TapeError(fmt::format("[backward] {} was recorded on another thread's tape", describe(value)));
-    }
+    require_own("backward", value, "call it there");
     Tensor gradient = gradients.empty() ? Tensor() : gradients[i];
     if (gradient.defined()) {
       check_gradient(gradient, value, "the gradient given");
@@ -135,6 +138,7 @@ void Player::seed(std::span<const Tensor> outputs, std::span<const Tensor> gradi
   }
   mark();
   if (chosen_only_) keep_useful();
+  schedule();
   for (std::size_t i = 0; i < roots_.size(); i += 2) {
     if (wants(*roots_[i].value())) add_gradient(*roots_[i].value(), roots_[i + 1]);
   }
@@ -149,9 +153,6 @@ void Player::mark() {
   const auto reach = [&](const Value& value) {
     Node* node = value.producer;
     if (node == nullptr || node->pass == pass_) return;
-    if (node->tape != ctx_.tape) {
-      throw TapeError(fmt::format("[backward] {} was recorded on another thread's tape", describe(value)));
-    }
     if (node->played) {
       throw TapeError(
           fmt::format("[backward] the tape through {} was already played and freed; keep it with "
@@ -186,80 +187,41 @@ void Player::keep_useful() {
   }
 }
 
-bool Player::wants(const Value& value) const {
-  if (!chosen_only_) return true;
-  return value.wanted_pass == pass_ || (value.producer != nullptr && value.producer->pass == pass_);
+void Player::schedule() noexcept {
+  scheduled_ = true;
+  for (Node* node : nodes_) {
+    if (node->pass == pass_ && node->region != nullptr) node->region->scheduled(*node);
+  }
 }
 
-void Player::prepare_leaf(Value& value) {
-  if (value.leaf_pass == pass_) return;
-  leaves_.push_back({&value, value.gradient == nullptr, nullptr, {}});
-  value.leaf_pass = pass_;
-  add_ref(&value);
-  if (chosen_only_ && value.gradient != nullptr) {
-    leaves_.back().set_aside = Tensor::share(value.gradient);
-    set_gradient(value, {});
-  }
+bool Player::wants(const Value& value) const {
+  if (!chosen_only_) return true;
+  if (value.producer == nullptr) return wanted_leaves_.contains(&value);
+  return value.wanted_pass == pass_ || value.producer->pass == pass_;
 }
 
 void Player::play() {
   for (at_ = 0; at_ < nodes_.size(); ++at_) {
     if (nodes_[at_]->pass == pass_) run(*nodes_[at_]);
   }
-  finish_leaves();
+  if (chosen_only_)
+    leaves_.hand_out([&](const Value& leaf, const Tensor& gradient) { hand_out(leaf, gradient); });
+  else
+    leaves_.finish();
   done_ = true;
 }
 
-void Player::finish_leaves() {
-  for (Leaf& leaf : leaves_) {
-    if (leaf.stash == nullptr) continue;
-    accumulate_leaf(*leaf.value, run_hooks(*leaf.value, Tensor::adopt(std::exchange(leaf.stash, nullptr))));
-  }
-}
-
-/// Adds to what a leaf has; what it has must be its own memory, since the user may change it.
-void Player::accumulate_leaf(Value& value, Tensor gradient) {
-  if (value.gradient == nullptr) {
-    const bool take = is_exclusive(*gradient.value()) && is_dense_like(*gradient.value(), value);
-    set_gradient(value, take ? std::move(gradient) : dense_copy(*gradient.value(), value));
-  } else {
-    kernels::copy(queue_of(value.spec.device), view_of(*gradient.value()),
-                  {view_of(*value.gradient), kernels::Write::accumulate});
-    value.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
-  }
-}
-
 void Player::add_gradient(Value& value, Tensor gradient) {
-  if (value.producer != nullptr) {
+  if (value.producer != nullptr)
     add_pending(value.gradient, value, std::move(gradient));
-    return;
-  }
-  prepare_leaf(value);
-  if (!has_hooks(value)) {
-    accumulate_leaf(value, std::move(gradient));
-    return;
-  }
-  for (Leaf& leaf : leaves_) {
-    if (leaf.value != &value) continue;
-    add_pending(leaf.stash, value, std::move(gradient));
-    return;
-  }
+  else
+    leaves_.add(value, std::move(gradient));
 }
 
-std::vector<Tensor> Player::take_wanted() {
-  for (std::size_t i = 0; i < wanted_.size(); ++i) {
-    Value& value = *wanted_[i].value();
-    if (value.producer == nullptr && value.gradient != nullptr)
-      wanted_gradients_[i] = Tensor::share(value.gradient);
-  }
-  return std::move(wanted_gradients_);
-}
-
-/// The complete gradient of a chosen result; its memory is the caller's alone.
-void Player::hand_out(const Value& output, Value& gradient) {
-  const Tensor handed = is_exclusive(gradient) ? Tensor::share(&gradient) : dense_copy(gradient, output);
+/// The complete gradient of what was chosen; its memory is the caller's alone.
+void Player::hand_out(const Value& value, const Tensor& gradient) {
   for (std::size_t k = 0; k < wanted_.size(); ++k) {
-    if (wanted_[k].value() == &output) wanted_gradients_[k] = handed;
+    if (wanted_[k].value() == &value) wanted_gradients_[k] = gradient;
   }
 }
 
@@ -271,7 +233,7 @@ void prepare(Node& node) {
 
 /// The next node, made ready, if the backward of this one does its part too.
 const Node* Player::prepare_folded(const Node& node) {
-  if (!node.table->applies_derivative || ctx_.anomaly) return nullptr;
+  if (!node.table->applies_derivative || ctx_.anomaly()) return nullptr;
   std::size_t next = at_ + 1;
   while (next < nodes_.size() && nodes_[next]->pass != pass_) ++next;
   if (next == nodes_.size() || !folds_gradient(node, *nodes_[next]) || !wants(*nodes_[next]->inputs[0]))
@@ -294,7 +256,8 @@ void Player::run(Node& node) {
       add_user(replaced.value());
       dy.adopt(i, replaced.value());
     }
-    if (output.wanted_pass == pass_) hand_out(output, *dy[i]);
+    if (output.wanted_pass == pass_)
+      hand_out(output, is_exclusive(*dy[i]) ? Tensor::share(dy[i]) : dense_copy(*dy[i], output));
   }
   if (any) {
     prepare(node);
@@ -306,7 +269,8 @@ void Player::run(Node& node) {
     release_saved(node);
     node.played = true;
   }
-  if (node.region != nullptr) node.region->played(node, options_.retain_tape);
+  node.pass = 0;
+  if (node.region != nullptr) node.region->passed(node, !options_.retain_tape);
 }
 
 /// Hands the output's gradient on as the input's, without a kernel, where that is what the operation's
@@ -333,17 +297,11 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
   Value& input = *node.inputs[i];
   bool twice = false;
   for (std::uint32_t j = 0; j < i; ++j) twice |= earlier[j].gradient != nullptr && node.inputs[j] == &input;
-  if (!twice && input.gradient != nullptr && !(input.producer == nullptr && has_hooks(input))) {
-    if (input.producer == nullptr) {
-      prepare_leaf(input);
-      if (input.gradient != nullptr && is_dense_like(*input.gradient, input)) {
-        input.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
-        return {input.gradient, kernels::Write::accumulate};
-      }
-    } else {
-      make_addable(input.gradient, input);
-      return {input.gradient, kernels::Write::accumulate};
-    }
+  if (!twice && input.producer == nullptr) {
+    if (Value* const sum = leaves_.addable(input)) return {sum, kernels::Write::accumulate};
+  } else if (!twice && input.gradient != nullptr) {
+    make_addable(input.gradient, input);
+    return {input.gradient, kernels::Write::accumulate};
   }
   if (!options_.retain_tape && may_overwrite(node, i)) {
     const Tensor gradient = gradient_over(input);
@@ -381,7 +339,7 @@ void Player::run_operation(Node& node, OwnedValues& dy) {
                        GradSlots(slots.data(), slots.size()));
   if (fresh[0] != nullptr && fresh[0] == dy[0]) dy.adopt(0, nullptr);
   for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
-    if (ctx_.anomaly && slots[i].gradient != nullptr) [[unlikely]] {
+    if (ctx_.anomaly() && slots[i].gradient != nullptr) [[unlikely]] {
       detail::check_nan(*node.table, Phase::backward, "the gradient of input", i, *slots[i].gradient,
                         {node.inputs, node.n_inputs});
     }

@@ -1,14 +1,16 @@
 #include "reprise/context.h"
 
-#include "node_lifetime.h"
+#include "tape_owner.h"
 
 namespace reprise {
 
-Context::Context() : tape(new Tape) {}
+Context::Context() : tape(new Tape) { detail::own_tape = tape; }
 
 Context::~Context() {
   region.reset();
-  detail::drop_tape(std::exchange(tape, nullptr));
+  // Tensors in static storage outlive this: they find a tape without a thread.
+  detail::own_tape = nullptr;
+  detail::abandon(std::exchange(tape, nullptr));
 }
 
 Context& context() {
@@ -20,15 +22,20 @@ Generator& generator() { return context().generator; }
 
 void manual_seed(std::uint64_t seed) { generator() = {.seed = seed, .next = 0}; }
 
-NoGrad::NoGrad() : before_(std::exchange(context().grad_enabled, false)) {}
-NoGrad::~NoGrad() { context().grad_enabled = before_; }
-bool grad_enabled() { return context().grad_enabled; }
+NoGrad::NoGrad() { ++context().no_grad_scopes; }
+NoGrad::~NoGrad() { --context().no_grad_scopes; }
+bool grad_enabled() { return context().grad_enabled(); }
 
-AnomalyMode::AnomalyMode() : before_(std::exchange(context().anomaly, true)) {}
-AnomalyMode::~AnomalyMode() { context().anomaly = before_; }
+AnomalyMode::AnomalyMode() { ++context().anomaly_scopes; }
+AnomalyMode::~AnomalyMode() { --context().anomaly_scopes; }
 
 const TapeCounters& tape_counters() { return context().counters; }
 void reset_tape_counters() { context().counters = {}; }
-std::int64_t live_nodes() { return context().tape->nodes; }
+
+std::int64_t live_nodes() {
+  Tape& tape = *context().tape;
+  detail::take_back(tape);
+  return tape.nodes;
+}
 
 }  // namespace reprise

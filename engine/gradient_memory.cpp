@@ -95,8 +95,10 @@ void check_gradient(const Tensor& gradient, const Value& value, const char* what
 Tensor run_hooks(const Value& value, Tensor gradient) {
   if (value.extras == nullptr) return gradient;
   if (!is_exclusive(*gradient.value())) gradient = dense_copy(*gradient.value(), value);
-  for (const auto& hook : value.extras->hooks) {
-    Tensor replaced = hook(gradient);
+  const std::size_t hooks = value.extras->hooks.size();
+  for (std::size_t i = 0; i < hooks; ++i) {
+    const std::shared_ptr<const GradientHook> hook = value.extras->hooks[i];
+    Tensor replaced = (*hook)(gradient);
     if (!replaced.defined()) continue;
     check_gradient(replaced, value, "what a hook returned");
     gradient = std::move(replaced);

@@ -5,6 +5,7 @@
 #include "reprise/context.h"
 #include "reprise/in_place.h"
 #include "reprise/kernels/elementwise.h"
+#include "tape_owner.h"
 
 namespace reprise {
 
@@ -20,30 +21,12 @@ void require_distinct_elements(const char* operation, const Tensor& tensor) {
   }
 }
 
-/// A replay would not give the changed value again, nor those that it is a view of.
-void pin(Value& value) {
-  Value* changed = &value;
-  while (changed->producer != nullptr) {
-    Node& producer = *changed->producer;
-    if (producer.region != nullptr) {
-      producer.region->keep(*changed);
-      if (changed->storage == nullptr) {  // only the view was still there
-        retain(value.storage);
-        changed->storage = value.storage;
-      }
-    }
-    changed->pinned = true;
-    if (producer.table->view == nullptr || producer.n_inputs == 0) return;
-    changed = producer.inputs[0];
-  }
-}
-
 }  // namespace
 
 kernels::View change_in_place(const char* operation, const Tensor& tensor) {
   if (!tensor.defined()) throw Error(fmt::format("[{}] undefined tensor", operation));
   Value& value = *tensor.value();
-  if (value.requires_grad && (value.producer != nullptr || context().grad_enabled)) {
+  if (value.requires_grad && (value.producer != nullptr || context().grad_enabled())) {
     const bool recorded = value.producer != nullptr;
     throw TapeError(fmt::format("[{}] {} {}; {}", operation, describe(value),
                                 recorded ? "was recorded for backward" : "wants a gradient",
@@ -53,7 +36,8 @@ kernels::View change_in_place(const char* operation, const Tensor& tensor) {
   if (value.storage == nullptr)
     throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(value)));
   require_distinct_elements(operation, tensor);
-  pin(value);
+  detail::require_own(operation, value, "change a clone()");
+  keep_changed(value);
   value.storage->version.fetch_add(1, std::memory_order_relaxed);
   return view_of(value);
 }

@@ -116,36 +116,34 @@ void link_node(Node& node) {
 }
 
 void forget_inputs(Node& node) noexcept {
+  node.retired = true;
   const std::uint32_t n = std::exchange(node.n_inputs, 0);
   for (std::uint32_t i = 0; i < n; ++i) drop_ref(node.inputs[i]);
 }
 
-void drop_tape(Tape* tape) noexcept {
-  if (tape->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete tape;
-}
+namespace {
+
+// A long chain must not be destroyed by recursion: whoever defers first works off those that follow.
+constinit thread_local Node* dead = nullptr;
+constinit thread_local bool deferring = false;
+
+}  // namespace
 
 void drop_node_ref(Node& node) noexcept {
   if (node.live_outputs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // A long chain must not be destroyed by recursion: the first death of a thread works off those that follow
-  // from it.
-  static thread_local Node* dead = nullptr;
-  static thread_local bool digging = false;
+  const DeferDestruction now;
   node.grave = std::exchange(dead, &node);
-  if (digging) return;
-  digging = true;
-  while (dead != nullptr) {
-    Node& first = *dead;
-    dead = first.grave;
-    destroy_node(first);
-  }
-  digging = false;
 }
 
 void output_died(Node& node) noexcept { drop_node_ref(node); }
 
 }  // namespace detail
 
-void hold_saved(Node& node) {
+void drop_tape(Tape* tape) noexcept {
+  if (tape->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete tape;
+}
+
+void hold_saved(Node& node) noexcept {
   if (node.holds_saved) return;
   for_each_saved(node, [](Value& value) { add_keeper(&value); });
   node.holds_saved = true;
@@ -155,6 +153,35 @@ void release_saved(Node& node) noexcept {
   if (!node.holds_saved) return;
   node.holds_saved = false;
   for_each_saved(node, [](Value& value) { drop_keeper(&value); });
+}
+
+DeferDestruction::DeferDestruction() noexcept : outermost_(!std::exchange(detail::deferring, true)) {}
+
+DeferDestruction::~DeferDestruction() {
+  if (!outermost_) return;
+  while (detail::dead != nullptr) {
+    Node& first = *detail::dead;
+    detail::dead = first.grave;
+    detail::destroy_node(first);
+  }
+  detail::deferring = false;
+}
+
+void keep_changed(Value& value) {
+  Value* changed = &value;
+  while (changed->producer != nullptr) {
+    Node& producer = *changed->producer;
+    if (producer.region != nullptr) {
+      producer.region->keep(*changed);
+      if (changed->storage == nullptr) {  // only the view was still there
+        retain(value.storage);
+        changed->storage = value.storage;
+      }
+    }
+    changed->pinned = true;
+    if (producer.table->view == nullptr || producer.n_inputs == 0) return;
+    changed = producer.inputs[0];
+  }
 }
 
 void retire(Node* first) noexcept {

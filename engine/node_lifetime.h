@@ -21,7 +21,4 @@ void forget_inputs(Node& node) noexcept;
 /// Destroys the node if nobody refers to its outputs.
 void drop_node_ref(Node& node) noexcept;
 
-/// Gives back one count of the tape.
-void drop_tape(Tape* tape) noexcept;
-
 }  // namespace reprise::detail

@@ -8,6 +8,7 @@
 #include "reprise/context.h"
 #include "reprise/cost.h"
 #include "run_forward.h"
+#include "tape_owner.h"
 
 namespace reprise {
 namespace detail {
@@ -36,21 +37,26 @@ namespace {
                               describe(*inputs[i].value())));
 }
 
-/// A tape is walked and unlinked by one thread only.
-void require_own_tape(const OpTable& table, std::span<const Tensor> inputs, GradMask needs) {
-  const Tape* const own = context().tape;
+/// What another thread recorded may be read here, but no record of this tape may refer to it, and its memory
+/// may not be taken over: its own thread may count on it.
+void detach_foreign(const OpTable& table, std::span<Tensor> inputs, GradMask needs) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const Node* producer = inputs[i].value()->producer;
-    if (!(needs >> i & 1u) || producer == nullptr || producer->tape == own) continue;
-    throw TapeError(fmt::format("[{}] input {}, {}, was recorded on another thread's tape; detach() it there",
-                                table.name, i, describe(*inputs[i].value())));
+    const Value& value = *inputs[i].value();
+    if (!is_elsewhere(value)) continue;
+    if (needs >> i & 1u) {
+      throw TapeError(
+          fmt::format("[{}] input {}, {}, was recorded on another thread's tape; detach() it there",
+                      table.name, i, describe(value)));
+    }
+    inputs[i] = inputs[i].detach();
   }
 }
 
 /// Bits of the inputs that want a gradient from this operation.
-GradMask wanted_gradients(const OpTable& table, std::span<const Tensor> inputs, bool grad_enabled) {
+GradMask wanted_gradients(const OpTable& table, std::span<Tensor> inputs, bool grad_enabled) {
   if (inputs.size() > kMaxInputs) throw_bad_input(table, inputs);
   GradMask needs = 0;
+  bool foreign = false;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Value* value = inputs[i].value();
     if (value == nullptr || value->storage == nullptr ||
@@ -58,11 +64,13 @@ GradMask wanted_gradients(const OpTable& table, std::span<const Tensor> inputs, 
       throw_bad_input(table, inputs);
     }
     if (value->requires_grad) needs |= GradMask{1} << i;
+    foreign |= is_elsewhere(*value);
   }
-  if (!grad_enabled || table.backward == nullptr || needs == 0) return 0;
+  if (!grad_enabled || table.backward == nullptr) needs = 0;
   if ((needs & ~table.gradient_inputs) != 0) [[unlikely]]
     throw_no_gradient(table, inputs, needs & ~table.gradient_inputs);
-  require_own_tape(table, inputs, needs);
+  if (foreign) [[unlikely]]
+    detach_foreign(table, inputs, needs);
   return needs;
 }
 
@@ -146,7 +154,8 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
 
 void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList& outputs) {
   Context& ctx = context();
-  const GradMask needs = wanted_gradients(table, inputs, ctx.grad_enabled);
+  take_back(*ctx.tape);
+  const GradMask needs = wanted_gradients(table, inputs, ctx.grad_enabled());
   TensorList in;
   for (const Tensor& tensor : inputs) in.push_back(tensor.value());
   Specs specs;
@@ -168,6 +177,44 @@ void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList
 
 }  // namespace detail
 
+namespace {
+
+/// Outputs that are there and that a user can see are left alone, whether or not they were changed in place
+/// since (through a detach()ed alias, too): while this lives the operation writes beside them.
+class Aside {
+ public:
+  explicit Aside(Node& node) {
+    if (node.table->view != nullptr) return;
+    for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
+      Value* const value = node.outputs[i];
+      if (value->storage == nullptr) continue;
+      if (!value->pinned && value->version() == 0 && value->users.load(std::memory_order_acquire) == 0)
+        continue;
+      kept_.push_back({value, value->storage, value->offset});
+    }
+    for (const Kept& kept : kept_) kept.value->storage = nullptr;
+  }
+  ~Aside() {
+    for (const auto& [value, storage, offset] : kept_) {
+      if (value->storage != nullptr) release(value->storage);
+      value->storage = storage;
+      value->offset = offset;
+    }
+  }
+  Aside(const Aside&) = delete;
+  Aside& operator=(const Aside&) = delete;
+
+ private:
+  struct Kept {
+    Value* value;
+    Storage* storage;
+    std::int64_t offset;
+  };
+  detail::InlineVector<Kept, 3> kept_;
+};
+
+}  // namespace
+
 void replay(Node& node, Category category) {
   Context& ctx = context();
   check_versions(node, false);
@@ -177,21 +224,7 @@ void replay(Node& node, Category category) {
       bytes += static_cast<std::int64_t>(node.outputs[i]->spec.bytes());
     }
   }
-  // What the user changed in place stays as it is: the operation writes beside it.
-  std::vector<std::pair<Value*, Storage*>> aside;
-  for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
-    Value* value = node.outputs[i];
-    if (value->pinned) aside.emplace_back(value, std::exchange(value->storage, nullptr));
-  }
-  struct PutBack {
-    std::vector<std::pair<Value*, Storage*>>& aside;
-    ~PutBack() {
-      for (auto& [value, storage] : aside) {
-        if (value->storage != nullptr) release(value->storage);
-        value->storage = storage;
-      }
-    }
-  } put_back{aside};
+  const Aside aside(node);
   detail::run_forward({*node.table,
                        node.op,
                        {node.inputs, node.n_inputs},

@@ -40,6 +40,7 @@ void give_memory(const ForwardCall& call) {
       continue;
     }
     out.storage = allocate_storage(out.spec, call.category);
+    out.offset = 0;  // one that took over memory may have begun further in
   }
 }
 
@@ -65,7 +66,7 @@ void run_forward(const ForwardCall& call) {
   const Exec exec(call.outputs[0]->spec.device, call.key);
   call.table.forward(call.op, exec, Inputs(call.inputs.data(), call.inputs.size()),
                      Outputs(call.outputs.data(), call.outputs.size()));
-  if (context().anomaly) [[unlikely]] {
+  if (context().anomaly()) [[unlikely]] {
     for (std::size_t i = 0; i < call.outputs.size(); ++i) {
       check_nan(call.table, call.phase, "output", i, *call.outputs[i], call.inputs);
     }

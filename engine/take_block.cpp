@@ -10,7 +10,7 @@ Block* take_block(Device device, std::size_t bytes, Category category, Origin or
   origin.operation = ctx.operation.empty() ? "empty" : ctx.operation;
   origin.phase = ctx.phase;
   origin.place = ctx.place;
-  if (ctx.spare != nullptr) ctx.spare->before_allocation(bytes);
+  if (ctx.tape->spare != nullptr) ctx.tape->spare->before_allocation(bytes);
   Pool& pool = pool_of(device);
   try {
     return pool.allocate(bytes, category, ctx.tag, origin);

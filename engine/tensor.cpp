@@ -11,6 +11,7 @@
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/random.h"
 #include "reprise/ops/elementwise.h"
+#include "tape_owner.h"
 
 namespace reprise {
 namespace {
@@ -69,7 +70,7 @@ Tensor& Tensor::set_requires_grad(bool wanted) {
 Tensor Tensor::grad() const {
   const Value& value = checked();
   if (value.producer != nullptr || value.gradient == nullptr) return {};
-  if (value.extras != nullptr && value.extras->gradient_incomplete) {
+  if (value.gradient_incomplete) {
     throw TapeError(
         fmt::format("[grad] a backward stopped midway: the gradient of {} is incomplete; call clear_grad()",
                     describe(value)));
@@ -102,14 +103,15 @@ void Tensor::clear_grad() {
   Value& value = checked();
   if (value.producer == nullptr && value.gradient != nullptr)
     drop_user(std::exchange(value.gradient, nullptr));
-  if (value.extras != nullptr) value.extras->gradient_incomplete = false;
+  value.gradient_incomplete = false;
 }
 
-void Tensor::on_gradient(std::function<Tensor(const Tensor&)> hook) const {
+void Tensor::on_gradient(GradientHook hook) const {
   if (!requires_grad()) {
     throw TapeError(fmt::format("[on_gradient] {} wants no gradient", describe(checked())));
   }
-  extras_of(checked()).hooks.push_back(std::move(hook));
+  detail::require_own("on_gradient", checked(), "call it there");
+  extras_of(checked()).hooks.push_back(std::make_shared<const GradientHook>(std::move(hook)));
 }
 
 const std::string& Tensor::name() const {

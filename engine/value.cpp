@@ -7,6 +7,7 @@
 #include "reprise/detail/recycler.h"
 #include "reprise/node.h"
 #include "take_block.h"
+#include "tape_owner.h"
 
 namespace reprise {
 
@@ -85,10 +86,16 @@ void add_user(Value* value) noexcept {
   }
 }
 
-void drop_user(Value* value) noexcept {
+void detail::drop_own_user(Value* value) noexcept {
   if (value->users.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   drop_keeper(value);
   drop_ref(value);
+}
+
+void drop_user(Value* value) noexcept {
+  if (detail::is_elsewhere(*value)) [[unlikely]]
+    return detail::let_go_elsewhere(value);
+  detail::drop_own_user(value);
 }
 
 kernels::View view_of(const Value& value) {

@@ -10,14 +10,6 @@
 
 namespace reprise {
 
-/// Asked before the engine takes memory: a region that is kept only as long as that costs no peak may let go.
-class Spare {
- public:
-  virtual ~Spare() = default;
-  /// `bytes` more are about to be taken for tensors of the tape.
-  virtual void before_allocation(std::size_t bytes) = 0;
-};
-
 /// Asked when memory has run out: what the tape knows that would help.
 class Adviser {
  public:
@@ -27,14 +19,13 @@ class Adviser {
 };
 
 struct Context {
-  bool grad_enabled = true;
-  bool anomaly = false;
+  int no_grad_scopes = 0;
+  int anomaly_scopes = 0;
   Device device;           // where new tensors go
   bool playing = false;    // inside a backward
   bool retaining = false;  // which keeps the tape
   Tape* tape = nullptr;
   std::shared_ptr<Region> region;  // the innermost open one
-  Spare* spare = nullptr;
   const Adviser* adviser = nullptr;
   MemoryTag* tag = nullptr;  // the segment that new memory is booked under
   // What the thread is doing, for errors, traces and profilers:
@@ -46,7 +37,12 @@ struct Context {
   TapeCounters counters;
 
   Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
   ~Context();
+
+  bool grad_enabled() const { return no_grad_scopes == 0; }
+  bool anomaly() const { return anomaly_scopes > 0; }
 };
 
 Context& context();

@@ -9,22 +9,19 @@
 
 namespace reprise {
 
-/// While it lives, operations on this thread want no gradient.
+/// While one lives, operations on this thread want no gradient. Scopes may end in any order.
 class NoGrad {
  public:
   NoGrad();
   ~NoGrad();
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
-
- private:
-  bool before_;
 };
 
 /// True when operations on this thread are recorded for gradients.
 bool grad_enabled();
 
-/// While it lives, every operation's outputs and gradients on this thread are checked: the first NaN throws
+/// While one lives, every operation's outputs and gradients on this thread are checked: the first NaN throws
 /// AnomalyError that names the operation, its shapes, and whether it ran forward, replayed or backward.
 class AnomalyMode {
  public:
@@ -32,9 +29,6 @@ class AnomalyMode {
   ~AnomalyMode();
   AnomalyMode(const AnomalyMode&) = delete;
   AnomalyMode& operator=(const AnomalyMode&) = delete;
-
- private:
-  bool before_;
 };
 
 /// Plays the tape backward from several tensors at once; an undefined gradient stands for 1 of a scalar.

@@ -78,8 +78,10 @@ class Tensor {
   /// Drops the gradient (its memory is free at once).
   void clear_grad();
   /// Calls `hook` once per backward with the complete gradient of this tensor, before it is used or
-  /// accumulated; a defined result replaces it. Throws TapeError when no gradient is wanted.
-  void on_gradient(std::function<Tensor(const Tensor&)> hook) const;
+  /// accumulated; a defined result replaces it. One that a running hook of the same tensor adds is called
+  /// from the next backward on. Throws TapeError when no gradient is wanted, or for a result of another
+  /// thread.
+  void on_gradient(GradientHook hook) const;
   const std::string& name() const;
   Tensor& set_name(std::string name);
 

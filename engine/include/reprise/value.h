@@ -8,6 +8,9 @@
 // All users together are one of each of the other two, so that the last decrement of each count is an
 // unambiguous event even when handles of a shared parameter are dropped on several threads at once. A node
 // that saves its own output is a keeper and no ref of it: the record lives in the node.
+//
+// The result of an operation belongs to the thread that recorded it, and only that thread takes away the last
+// user: a handle that another thread lets go hands its count over to the owner (see tape_owner.h).
 #pragma once
 
 #include <array>
@@ -30,6 +33,7 @@ struct Node;
 struct Storage {
   std::atomic<std::int32_t> refs{1};
   std::atomic<std::uint32_t> version{0};  // counts changes in place
+  std::atomic<std::uint64_t> mark{0};     // scratch of whoever adds up bytes
   void* data = nullptr;
   Block* block = nullptr;  // null when empty
 
@@ -42,11 +46,12 @@ Storage* allocate_storage(const Spec& spec, Category category);
 void retain(Storage* storage) noexcept;
 void release(Storage* storage) noexcept;
 
+using GradientHook = std::function<Tensor(const Tensor&)>;
+
 /// Rarely used parts of a value.
 struct ValueExtras {
   std::string name;
-  std::vector<std::function<Tensor(const Tensor&)>> hooks;
-  bool gradient_incomplete = false;  // a backward stopped after it had added to an existing gradient
+  std::vector<std::shared_ptr<const GradientHook>> hooks;  // shared: one that runs may add others
 };
 
 struct Value {
@@ -56,14 +61,17 @@ struct Value {
   std::uint16_t output_index = 0;
   bool requires_grad = false;
   bool pinned = false;  // was changed in place after it was produced: a replay would not give it again
+  bool gradient_incomplete = false;  // a backward stopped after it had added to an existing gradient
   Spec spec;
   std::array<std::int64_t, kMaxRank> strides{};
   std::int64_t offset = 0;        // elements from the start of the storage
   Storage* storage = nullptr;     // null while dropped
   Node* producer = nullptr;       // null for a leaf
   Value* gradient = nullptr;      // accumulated (leaf) or pending (during backward); owned as a user
-  std::uint64_t wanted_pass = 0;  // the backward call that asked for this value's gradient by name
-  std::uint64_t leaf_pass = 0;    // the last backward call that reached this leaf
+  std::uint64_t wanted_pass = 0;  // the backward call that asked for this result's gradient by name
+  // The backward call that adds to this leaf's gradient, 0 for none: others, on other threads, wait for it.
+  std::atomic<std::uint64_t> claimed_by{0};
+  Value* next_let_go = nullptr;  // of those that other threads let go
   // Scratch of the region that is dropping or restoring this value; only results of operations are marked.
   std::uint64_t mark = 0;
   std::int32_t uses = 0;

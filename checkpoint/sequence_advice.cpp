@@ -83,7 +83,7 @@ class Survey {
     if (node.played) return;
     for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
       const Value& leaf = *node.inputs[i];
-      const bool wants = leaf.producer == nullptr && leaf.requires_grad && leaf.gradient == nullptr;
+      const bool wants = leaf.is_leaf && leaf.requires_grad && leaf.gradient == nullptr;
       if (wants && leaves_.insert(&leaf).second) gradients_ += bytes_of(leaf);
     }
     for (std::uint32_t i = 0; i < node.n_inputs; ++i) {

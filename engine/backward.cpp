@@ -78,7 +78,9 @@ Player::~Player() {
   const DeferDestruction until_all_passed;
   for (Node* node : nodes_) {
     if (done_) break;
-    for (std::uint32_t i = 0; i < node->n_outputs; ++i) set_gradient(*node->outputs[i], {});
+    for (std::uint32_t i = 0; i < node->n_outputs; ++i) {
+      if (!node->outputs[i]->is_leaf) set_gradient(*node->outputs[i], {});
+    }
     if (scheduled_ && node->pass == pass_ && node->region != nullptr) node->region->passed(*node, false);
     node->pass = 0;
   }
@@ -101,7 +103,7 @@ void Player::want_only(std::span<const Tensor> inputs) {
     }
     Value& value = *input.value();
     require_own("gradients", value, "call it there");
-    if (value.producer != nullptr)
+    if (!value.is_leaf)
       value.wanted_pass = pass_;
     else
       wanted_leaves_.insert(&value);
@@ -151,7 +153,7 @@ void Player::mark() {
   std::int64_t outstanding = 0;
   Node* newest = nullptr;
   const auto reach = [&](const Value& value) {
-    Node* node = value.producer;
+    Node* node = value.is_leaf ? nullptr : value.producer;
     if (node == nullptr || node->pass == pass_) return;
     if (node->played) {
       throw TapeError(
@@ -196,7 +198,7 @@ void Player::schedule() noexcept {
 
 bool Player::wants(const Value& value) const {
   if (!chosen_only_) return true;
-  if (value.producer == nullptr) return wanted_leaves_.contains(&value);
+  if (value.is_leaf) return wanted_leaves_.contains(&value);
   return value.wanted_pass == pass_ || value.producer->pass == pass_;
 }
 
@@ -212,7 +214,7 @@ void Player::play() {
 }
 
 void Player::add_gradient(Value& value, Tensor gradient) {
-  if (value.producer != nullptr)
+  if (!value.is_leaf)
     add_pending(value.gradient, value, std::move(gradient));
   else
     leaves_.add(value, std::move(gradient));
@@ -248,6 +250,7 @@ void Player::run(Node& node) {
   const bool was_folded = std::exchange(folded_, nullptr) == &node;
   for (std::uint32_t i = 0; i < node.n_visible(); ++i) {
     Value& output = *node.outputs[i];
+    if (output.is_leaf) continue;
     dy.adopt(i, std::exchange(output.gradient, nullptr));
     if (dy[i] == nullptr) continue;
     any = true;
@@ -297,7 +300,7 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
   Value& input = *node.inputs[i];
   bool twice = false;
   for (std::uint32_t j = 0; j < i; ++j) twice |= earlier[j].gradient != nullptr && node.inputs[j] == &input;
-  if (!twice && input.producer == nullptr) {
+  if (!twice && input.is_leaf) {
     if (Value* const sum = leaves_.addable(input)) return {sum, kernels::Write::accumulate};
   } else if (!twice && input.gradient != nullptr) {
     make_addable(input.gradient, input);

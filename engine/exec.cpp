@@ -12,6 +12,7 @@ Exec::~Exec() {
 
 kernels::Workspace Exec::scratch(std::size_t bytes) const {
   if (bytes == 0) return {};
+  blocks_.reserve(blocks_.size() + 1);
   Block* block = detail::take_block(device_, bytes, Category::workspace,
                                     {.scratch = true, .shape = {static_cast<std::int64_t>(bytes)}});
   blocks_.push_back(block);

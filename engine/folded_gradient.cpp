@@ -30,7 +30,7 @@ bool folds_gradient(const Node& node, const Node& next) {
   if (std::count(node.inputs, node.inputs + node.n_inputs, between) > 1) return false;
   // What has a gradient already is added to, with one rounding: the activation's own backward does that.
   const Value& before = *next.inputs[0];
-  return is_private(*between, node.pass) && before.producer != nullptr && before.gradient == nullptr &&
+  return is_private(*between, node.pass) && !before.is_leaf && before.gradient == nullptr &&
          is_row_major(*between) && is_row_major(before);
 }
 

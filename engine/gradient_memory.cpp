@@ -37,7 +37,7 @@ Tensor dense_copy(const Value& gradient, const Value& like) {
 bool may_overwrite(const Node& node, std::uint32_t i) {
   if (!(node.table->gradient_over_input >> i & node.saves.inputs >> i & 1u)) return false;
   const Value& input = *node.inputs[i];
-  return input.producer != nullptr && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
+  return !input.is_leaf && !input.pinned && input.users.load(std::memory_order_acquire) == 0 &&
          input.keepers.load(std::memory_order_acquire) == 1 && input.storage != nullptr &&
          input.storage->block != nullptr && input.storage->refs.load(std::memory_order_acquire) == 1 &&
          is_dense_like(input, input);

@@ -26,8 +26,8 @@ void require_distinct_elements(const char* operation, const Tensor& tensor) {
 kernels::View change_in_place(const char* operation, const Tensor& tensor) {
   if (!tensor.defined()) throw Error(fmt::format("[{}] undefined tensor", operation));
   Value& value = *tensor.value();
-  if (value.requires_grad && (value.producer != nullptr || context().grad_enabled())) {
-    const bool recorded = value.producer != nullptr;
+  if (value.requires_grad && (!value.is_leaf || context().grad_enabled())) {
+    const bool recorded = !value.is_leaf;
     throw TapeError(fmt::format("[{}] {} {}; {}", operation, describe(value),
                                 recorded ? "was recorded for backward" : "wants a gradient",
                                 recorded ? "change a clone() or a detach()ed copy"

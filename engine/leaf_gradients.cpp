@@ -74,7 +74,10 @@ void LeafGradients::release_claims() noexcept {
 
 Value* LeafGradients::addable(Value& leaf) {
   if (claim(leaf)) {
-    if (leaf.gradient == nullptr || !is_dense_like(*leaf.gradient, leaf)) return nullptr;
+    // Memory that others see, too, may be what the kernel reads.
+    if (leaf.gradient == nullptr || !is_dense_like(*leaf.gradient, leaf) ||
+        leaf.gradient->storage->refs.load(std::memory_order_acquire) != 1)
+      return nullptr;
     leaf.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
     return leaf.gradient;
   }

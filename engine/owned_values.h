@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "reprise/detail/inline_vector.h"
-#include "reprise/value.h"
+#include "reprise/tensor.h"
 
 namespace reprise::detail {
 
@@ -27,7 +27,12 @@ class OwnedValues {
     if (values_[i] != nullptr) drop_user(values_[i]);
     values_[i] = value;
   }
-  void push_back_adopted(Value* value) { values_.push_back(value); }
+  /// Takes over a new value, which nobody counts yet. It is gone when this fails.
+  void push_back(Value* value) {
+    Tensor owner = Tensor::share(value);
+    values_.push_back(value);
+    add_user(value);
+  }
   /// Hands the count over to the caller.
   Value* take(std::size_t i) { return std::exchange(values_[i], nullptr); }
 

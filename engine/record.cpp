@@ -86,7 +86,7 @@ int reusable_input(const OpTable& table, const void* op, std::span<const Tensor>
                           in.keepers.load(std::memory_order_acquire) == 1 &&
                           in.storage->refs.load(std::memory_order_acquire) == 1;
   if (!ours_alone || in.pinned || (saves.inputs >> i & 1u)) return -1;
-  if (in.producer == nullptr && in.requires_grad) return -1;
+  if (in.is_leaf && in.requires_grad) return -1;
   if (region != nullptr && (in.producer == nullptr || in.producer->region.get() != region)) return -1;
   if (in.spec.dtype != out.dtype || !(in.spec.shape == out.shape)) return -1;
   const kernels::View view = view_of(in);
@@ -95,29 +95,28 @@ int reusable_input(const OpTable& table, const void* op, std::span<const Tensor>
 
 /// Runs without leaving a trace on the tape.
 void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs,
-                    kernels::RandomKey key, TensorList& outputs) {
+                    kernels::RandomKey key, RecordedOutputs& outputs) {
   TensorList in;
   for (const Tensor& tensor : inputs) in.push_back(tensor.value());
   OwnedValues owned;
   for (const Spec& spec : specs) {
-    Value* value = make_leaf(spec);
-    add_user(value);
-    owned.push_back_adopted(value);
+    owned.push_back(make_leaf(spec));
   }
   const int reused = reusable_input(table, op, inputs, specs[0], {}, nullptr);
   run_forward(
       {table, op, in, owned.span(), key, Category::activations, Phase::forward, context().place, reused});
   const std::size_t visible = specs.size() - static_cast<std::size_t>(table.auxiliaries);
-  for (std::size_t i = 0; i < visible; ++i) {
-    outputs.push_back(owned.take(i));
-  }
+  outputs.reserve(visible);
+  for (std::size_t i = 0; i < visible; ++i) outputs.adopt(owned[i]);
 }
 
 void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs,
-                  kernels::RandomKey key, GradMask needs, TensorList& outputs) {
+                  kernels::RandomKey key, GradMask needs, RecordedOutputs& outputs) {
   Context& ctx = context();
   Node* node = make_node(table, op, inputs, specs);
+  const std::uint32_t visible = node->n_visible();
   try {
+    outputs.reserve(visible);
     node->key = key;
     node->needs = needs;
     node->place = ctx.place;
@@ -140,19 +139,18 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
     discard_node(node);
     throw;
   }
-  const std::uint32_t visible = node->n_visible();
   for (std::uint32_t i = 0; i < visible; ++i) {
     Value* value = node->outputs[i];
     value->requires_grad = needs != 0 && (table.differentiable >> i & 1u) && is_floating(value->spec.dtype);
-    add_user(value);
-    outputs.push_back(value);
+    value->is_leaf = !value->requires_grad;
+    outputs.adopt(value);
   }
   for (std::uint32_t i = visible; i < node->n_outputs; ++i) drop_unkept(*node->outputs[i]);
 }
 
 }  // namespace
 
-void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList& outputs) {
+void record(const OpTable& table, void* op, std::span<Tensor> inputs, RecordedOutputs& outputs) {
   Context& ctx = context();
   take_back(*ctx.tape);
   const GradMask needs = wanted_gradients(table, inputs, ctx.grad_enabled());

@@ -55,7 +55,7 @@ bool Tensor::shares_storage_with(const Tensor& other) const {
 
 Tensor& Tensor::set_requires_grad(bool wanted) {
   Value& value = checked();
-  if (value.producer != nullptr && value.requires_grad != wanted) {
+  if (!value.is_leaf && value.requires_grad != wanted) {
     throw TapeError(fmt::format("[set_requires_grad] {} was produced by an operation; use detach() first",
                                 describe(value)));
   }
@@ -63,13 +63,14 @@ Tensor& Tensor::set_requires_grad(bool wanted) {
     throw TypeError(
         fmt::format("[set_requires_grad] a {} tensor has no gradient; convert it first", name_of(dtype())));
   }
+  detail::require_own("set_requires_grad", value, "call it there, or on a detach()ed alias");
   value.requires_grad = wanted;
   return *this;
 }
 
 Tensor Tensor::grad() const {
   const Value& value = checked();
-  if (value.producer != nullptr || value.gradient == nullptr) return {};
+  if (!value.is_leaf || value.gradient == nullptr) return {};
   if (value.gradient_incomplete) {
     throw TapeError(
         fmt::format("[grad] a backward stopped midway: the gradient of {} is incomplete; call clear_grad()",
@@ -80,7 +81,7 @@ Tensor Tensor::grad() const {
 
 void Tensor::set_grad(Tensor gradient) {
   Value& value = checked();
-  if (value.producer != nullptr) {
+  if (!value.is_leaf) {
     throw TapeError(fmt::format("[set_grad] {} is not a leaf", describe(value)));
   }
   if (gradient.defined() && (!(gradient.shape() == shape()) || gradient.dtype() != dtype())) {
@@ -101,8 +102,7 @@ void Tensor::set_grad(Tensor gradient) {
 
 void Tensor::clear_grad() {
   Value& value = checked();
-  if (value.producer == nullptr && value.gradient != nullptr)
-    drop_user(std::exchange(value.gradient, nullptr));
+  if (value.is_leaf && value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
   value.gradient_incomplete = false;
 }
 

@@ -278,29 +278,53 @@ const OpTable& op_table() {
 
 namespace detail {
 using TensorList = InlineVector<Value*, 4>;
-/// Runs and records one operation; fills `outputs` (visible ones only) with values that the caller must
-/// adopt.
-void record(const OpTable& table, void* op, std::span<Tensor> inputs, TensorList& outputs);
+
+/// The visible outputs of an operation, each counted as a user.
+class RecordedOutputs {
+ public:
+  RecordedOutputs() = default;
+  RecordedOutputs(const RecordedOutputs&) = delete;
+  RecordedOutputs& operator=(const RecordedOutputs&) = delete;
+  ~RecordedOutputs() {
+    for (Value* value : values_) {
+      if (value != nullptr) drop_user(value);
+    }
+  }
+  void reserve(std::size_t size) { values_.reserve(size); }
+  /// Counts the value as used; there must be room.
+  void adopt(Value* value) {
+    values_.push_back(value);
+    add_user(value);
+  }
+  std::size_t size() const { return values_.size(); }
+  Tensor take(std::size_t i) { return Tensor::adopt(std::exchange(values_[i], nullptr)); }
+
+ private:
+  TensorList values_;
+};
+
+/// Runs and records one operation.
+void record(const OpTable& table, void* op, std::span<Tensor> inputs, RecordedOutputs& outputs);
 }  // namespace detail
 
 /// Runs and records an operation with one visible output.
 template <class Op, class... In>
 Tensor apply(Op op, In&&... inputs) {
   std::array<Tensor, sizeof...(In)> in{Tensor(std::forward<In>(inputs))...};
-  detail::TensorList out;
+  detail::RecordedOutputs out;
   detail::record(op_table<Op>(), &op, in, out);
-  return Tensor::adopt(out[0]);
+  return out.take(0);
 }
 
 /// Runs and records an operation with any number of inputs and outputs. The inputs are taken over: an
 /// operation may reuse the memory of one that nobody else holds.
 template <class Op>
 std::vector<Tensor> apply_all(Op op, std::vector<Tensor>&& inputs) {
-  detail::TensorList out;
+  detail::RecordedOutputs out;
   detail::record(op_table<Op>(), &op, inputs, out);
   std::vector<Tensor> tensors;
   tensors.reserve(out.size());
-  for (Value* value : out) tensors.push_back(Tensor::adopt(value));
+  for (std::size_t i = 0; i < out.size(); ++i) tensors.push_back(out.take(i));
   return tensors;
 }
 

@@ -69,9 +69,10 @@ class Tensor {
   std::uint32_t version() const { return checked().version(); }
 
   bool requires_grad() const { return checked().requires_grad; }
-  /// Marks a leaf as wanting a gradient; throws TapeError for a recorded result, TypeError for integers.
+  /// Marks a leaf as wanting a gradient; throws TapeError for a result that leads back to one, TypeError for
+  /// integers.
   Tensor& set_requires_grad(bool wanted);
-  bool is_leaf() const { return checked().producer == nullptr; }
+  bool is_leaf() const { return checked().is_leaf; }
   /// The accumulated gradient; undefined when there is none.
   Tensor grad() const;
   void set_grad(Tensor gradient);

@@ -60,13 +60,14 @@ struct Value {
   std::atomic<std::int32_t> refs{0};
   std::uint16_t output_index = 0;
   bool requires_grad = false;
+  bool is_leaf = true;  // no backward goes through it: recorded results that want no gradient are leaves, too
   bool pinned = false;  // was changed in place after it was produced: a replay would not give it again
   bool gradient_incomplete = false;  // a backward stopped after it had added to an existing gradient
   Spec spec;
   std::array<std::int64_t, kMaxRank> strides{};
   std::int64_t offset = 0;        // elements from the start of the storage
   Storage* storage = nullptr;     // null while dropped
-  Node* producer = nullptr;       // null for a leaf
+  Node* producer = nullptr;       // null for what no recorded operation made
   Value* gradient = nullptr;      // accumulated (leaf) or pending (during backward); owned as a user
   std::uint64_t wanted_pass = 0;  // the backward call that asked for this result's gradient by name
   // The backward call that adds to this leaf's gradient, 0 for none: others, on other threads, wait for it.

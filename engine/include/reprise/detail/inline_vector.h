@@ -47,6 +47,14 @@ class InlineVector {
     std::construct_at(data() + size_, copy);
     ++size_;
   }
+  void reserve(std::size_t capacity) {
+    if (capacity <= capacity_) return;
+    const std::size_t grown = capacity > 2 * capacity_ ? capacity : 2 * capacity_;
+    std::unique_ptr<T[]> heap(new T[grown]);
+    for (std::size_t i = 0; i < size_; ++i) heap[i] = (*this)[i];
+    heap_ = std::move(heap);
+    capacity_ = grown;
+  }
   /// New elements are value-initialised.
   void resize(std::size_t size) {
     reserve(size);
@@ -61,14 +69,6 @@ class InlineVector {
     reserve(other.size_);
     for (std::size_t i = 0; i < other.size_; ++i) std::construct_at(data() + i, other[i]);
     size_ = other.size_;
-  }
-  void reserve(std::size_t capacity) {
-    if (capacity <= capacity_) return;
-    const std::size_t grown = capacity > 2 * capacity_ ? capacity : 2 * capacity_;
-    std::unique_ptr<T[]> heap(new T[grown]);
-    for (std::size_t i = 0; i < size_; ++i) heap[i] = (*this)[i];
-    heap_ = std::move(heap);
-    capacity_ = grown;
   }
 
   std::size_t size_ = 0;

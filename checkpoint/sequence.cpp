@@ -15,6 +15,20 @@ std::string segment_name(std::int64_t first, std::int64_t last) {
   return last - first == 1 ? fmt::format("block {}", first) : fmt::format("blocks {}-{}", first, last - 1);
 }
 
+/// Throws unless the setting and the number of blocks are ones that a sequence can be cut by.
+void check(const Setting& setting, std::int64_t n) {
+  if (n < 0) throw ValueError(fmt::format("[sequence] {} blocks; give at least 0", n));
+  if (static_cast<std::size_t>(setting.strategy) > static_cast<std::size_t>(Strategy::cheap)) {
+    throw ValueError(fmt::format("[sequence] there is no strategy {}; give one of checkpoint::Strategy",
+                                 static_cast<int>(setting.strategy)));
+  }
+  if (setting.strategy == Strategy::every && setting.every < 1) {
+    throw ValueError(fmt::format(
+        "[sequence] every is {}; a segment holds at least 1 block: set Setting::every to 1 or more",
+        setting.every));
+  }
+}
+
 /// Halves [first, last) down to single blocks; each half is a segment.
 void run_halves(std::int64_t first, std::int64_t last, const SegmentOptions& options, detail::Body body,
                 void* context) {
@@ -22,7 +36,8 @@ void run_halves(std::int64_t first, std::int64_t last, const SegmentOptions& opt
     body(context, first, last);
     return;
   }
-  const std::int64_t middle = first + (last - first + 1) / 2;
+  const std::int64_t n = last - first;
+  const std::int64_t middle = first + n / 2 + n % 2;
   for (const auto& [from, to] : {std::pair{first, middle}, std::pair{middle, last}}) {
     const Segment scope(segment_name(from, to), options);
     run_halves(from, to, options, body, context);
@@ -69,6 +84,7 @@ std::string to_string(const Setting& setting) {
 }
 
 std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n) {
+  check(setting, n);
   switch (setting.strategy) {
     case Strategy::none:
       return n;
@@ -84,7 +100,8 @@ std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n) {
 void detail::begin_block(std::int64_t i) { sequence_advice().begin_block(i); }
 
 void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, void* context) {
-  if (n <= 0) return;
+  check(setting, n);
+  if (n == 0) return;
   const SequenceAdvice::Sequence noted(setting, n);
   if (setting.strategy == Strategy::none) {
     body(context, 0, n);
@@ -96,8 +113,9 @@ void detail::run_sequence(const Setting& setting, std::int64_t n, Body body, voi
     return;
   }
   const std::int64_t size = blocks_per_segment(setting, n);
-  for (std::int64_t first = 0; first < n; first += size) {
-    const std::int64_t last = std::min(n, first + size);
+  std::int64_t last = 0;
+  for (std::int64_t first = 0; first < n; first = last) {
+    last = n - first > size ? first + size : n;
     const Segment scope(segment_name(first, last));
     body(context, first, last);
   }

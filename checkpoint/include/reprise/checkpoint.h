@@ -66,9 +66,11 @@ enum class Strategy : std::uint8_t {
   cheap,   // halves as well, but only what is cheap to compute again is dropped
 };
 
+/// How a sequence is cut. `sequence` and `blocks_per_segment` throw ValueError for a strategy that is none of
+/// the above, and for `every` below 1 where the strategy is `every`; the other strategies do not read it.
 struct Setting {
   Strategy strategy = Strategy::none;
-  int every = 1;
+  int every = 1;  // blocks in a segment of Strategy::every
   bool operator==(const Setting&) const = default;
 };
 
@@ -76,7 +78,7 @@ struct Setting {
 Setting parse_setting(std::string_view text);
 std::string to_string(const Setting& setting);
 
-/// Blocks per segment of `setting` for n blocks (1 for blocks, n for none).
+/// Blocks per segment of `setting` for n blocks (1 for blocks, n for none); throws ValueError for n below 0.
 std::int64_t blocks_per_segment(const Setting& setting, std::int64_t n);
 
 namespace detail {
@@ -86,7 +88,8 @@ void run_sequence(const Setting& setting, std::int64_t n, Body body, void* conte
 void begin_block(std::int64_t i);
 }  // namespace detail
 
-/// Calls body(i) for i = 0 ... n - 1, cut into segments by `setting`.
+/// Calls body(i) for i = 0 ... n - 1, cut into segments by `setting`. Throws ValueError, before the first
+/// call, for n below 0 and for a setting that cuts nothing.
 template <class F>
 void sequence(const Setting& setting, std::int64_t n, F&& body) {
   detail::run_sequence(

@@ -368,6 +368,8 @@ TEST_CASE("drawn shapes are the same everywhere, balanced, and grow without chan
   CHECK_FALSE(std::equal(data.test.pixels.begin(), data.test.pixels.end(), data.train.pixels.begin()));
   CHECK(draw_shapes(1, 0, 2).train.pixels != draw_shapes(1, 0, 1).train.pixels);
   CHECK_THROWS_AS(draw_shapes(-1, 0, 1), ValueError);
+  for (const std::int64_t count : {INT64_MAX, INT64_MAX / 3072 + 1, std::int64_t{1} << 52})
+    CHECK_THROWS_AS(draw_shapes(count, 0, 1), ValueError);
 }
 
 TEST_CASE("normalisation is the mean and deviation of each channel", "[data]") {
@@ -408,6 +410,7 @@ TEST_CASE("an epoch visits everything once, in an order of its own", "[data]") {
     CHECK(order == all);
   }
   CHECK_THROWS_AS(epoch_order(-1, 0, 0), ValueError);
+  CHECK_THROWS_AS(epoch_order(INT64_MAX, 0, 0), ValueError);
 }
 
 TEST_CASE("an image batch holds normalised pixels and labels", "[data]") {

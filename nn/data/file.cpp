@@ -1,5 +1,7 @@
 #include "file.h"
 
+#include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "reprise/error.h"
@@ -32,12 +34,24 @@ void InputFile::read(std::span<std::uint8_t> bytes) {
 }
 
 void InputFile::fail(const std::string& problem) const {
-  throw Error("[" + operation_ + "] " + path_.string() + ": " + problem);
+  throw Error("[" + operation_ + "] " + shown(path_) + ": " + problem);
+}
+
+std::string shown(const fs::path& path) {
+  std::string text = path.string();
+  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
+  std::replace_if(text.begin(), text.end(), control, '?');
+  return text;
 }
 
 std::string read_text(std::string_view operation, const fs::path& path) {
   InputFile file(operation, path);
-  std::string text(static_cast<std::size_t>(file.size()), '\0');
+  std::string text;
+  try {
+    text.resize(static_cast<std::size_t>(file.size()));
+  } catch (const std::exception&) {  // bad_alloc, or a length that no string has
+    file.fail("its " + std::to_string(file.size()) + " bytes do not fit into memory; give a smaller file");
+  }
   file.read({reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
   return text;
 }

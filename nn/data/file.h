@@ -31,6 +31,9 @@ class InputFile {
   std::ifstream stream_;
 };
 
+/// A path as messages show it: control bytes, which could write lines of their own, as '?'.
+std::string shown(const std::filesystem::path& path);
+
 /// A whole file; throws Error as InputFile does.
 std::string read_text(std::string_view operation, const std::filesystem::path& path);
 

@@ -120,6 +120,8 @@ Normalisation normalisation_of(const ImageSet& set) {
 
 std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::uint64_t epoch) {
   if (count < 0) throw ValueError("[epoch_order] " + std::to_string(count) + " items; give at least 0");
+  if (static_cast<std::uint64_t>(count) > std::vector<std::int64_t>().max_size())
+    throw ValueError("[epoch_order] " + std::to_string(count) + " items are more than memory can number");
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
   Stream stream(Purpose::image_order, {seed, epoch});

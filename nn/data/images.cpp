@@ -11,6 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using data::InputFile;
+using data::shown;
 
 constexpr int kCifarSide = 32;
 constexpr int kCifarClasses = 10;
@@ -108,7 +109,7 @@ fs::path first_present(const fs::path& folder, std::initializer_list<const char*
 
 ImageData load_idx(const fs::path& folder) {
   ImageData data;
-  data.name = "IDX images in " + folder.string();
+  data.name = "IDX images in " + shown(folder);
   data.train = read_idx(first_present(folder, {"train-images-idx3-ubyte", "train-images.idx3-ubyte"}),
                         first_present(folder, {"train-labels-idx1-ubyte", "train-labels.idx1-ubyte"}));
   const fs::path test_images = first_present(folder, {"t10k-images-idx3-ubyte", "t10k-images.idx3-ubyte",
@@ -117,7 +118,7 @@ ImageData load_idx(const fs::path& folder) {
                                                       "test-labels-idx1-ubyte", "test-labels.idx1-ubyte"});
   data.test = read_idx(test_images, test_labels, data.train.classes);
   if (data.test.height != data.train.height || data.test.width != data.train.width) {
-    throw Error("[load_images] " + test_images.string() + ": images of " + std::to_string(data.test.height) +
+    throw Error("[load_images] " + shown(test_images) + ": images of " + std::to_string(data.test.height) +
                 " x " + std::to_string(data.test.width) + " pixels, but those for training have " +
                 std::to_string(data.train.height) + " x " + std::to_string(data.train.width) +
                 "; use the files that belong together");
@@ -132,7 +133,7 @@ ImageData load_cifar10(const fs::path& folder) {
     train.push_back(folder / ("data_batch_" + std::to_string(batch) + ".bin"));
   const std::array<fs::path, 1> test{folder / "test_batch.bin"};
   ImageData data;
-  data.name = "CIFAR-10 in " + folder.string();
+  data.name = "CIFAR-10 in " + shown(folder);
   data.class_names = {"airplane", "automobile", "bird",  "cat",  "deer",
                       "dog",      "frog",       "horse", "ship", "truck"};
   data.train = read_cifar10(train);
@@ -174,7 +175,7 @@ ImageSet read_cifar10(std::span<const fs::path> files) {
 ImageData load_images(const fs::path& folder) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) {
-    throw Error("[load_images] " + folder.string() + ": " +
+    throw Error("[load_images] " + shown(folder) + ": " +
                 (fs::exists(folder, error) ? "this is not a folder; name the folder that holds the files"
                                            : "there is no such folder; check the path"));
   }
@@ -190,11 +191,11 @@ ImageData load_images(const fs::path& folder) {
     compressed = true;
   }
   if (compressed) {
-    throw Error("[load_images] " + folder.string() +
+    throw Error("[load_images] " + shown(folder) +
                 ": the IDX files are compressed; run gunzip on the .gz files");
   }
   throw Error(
-      "[load_images] " + folder.string() +
+      "[load_images] " + shown(folder) +
       ": neither MNIST's IDX files (train-images-idx3-ubyte, ...) nor CIFAR-10's (data_batch_1.bin, ...) are "
       "here; name the folder that holds them");
 }

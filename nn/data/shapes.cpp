@@ -137,6 +137,8 @@ ImageSet draw_set(std::int64_t count, Purpose purpose, std::uint64_t seed) {
                .width = kSide,
                .classes = static_cast<int>(kShapes.size())};
   const auto bytes = static_cast<std::size_t>(set.image_bytes());
+  if (static_cast<std::size_t>(count) > set.pixels.max_size() / bytes)
+    throw ValueError("[draw_shapes] " + std::to_string(count) + " images are more than memory can hold");
   set.pixels.resize(static_cast<std::size_t>(count) * bytes);
   set.labels.resize(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < set.labels.size(); ++i) {

@@ -71,7 +71,7 @@ TextCorpus::TextCorpus(std::string_view text, std::string name) : name_(std::mov
 }
 
 TextCorpus TextCorpus::from_file(const fs::path& path) {
-  return TextCorpus(data::read_text("TextCorpus", path), path.string());
+  return TextCorpus(data::read_text("TextCorpus", path), data::shown(path));
 }
 
 std::span<const std::uint8_t> TextCorpus::tokens(Split split) const {
@@ -176,7 +176,7 @@ std::string project_sources(const fs::path& root) {
   }
   if (files.empty()) {
     throw Error("[project_sources] there are no .h, .cpp or .md files of Reprise's layers under " +
-                root.string() + "; name a text file instead");
+                data::shown(root) + "; name a text file instead");
   }
   std::sort(files.begin(), files.end(),
             [](const fs::path& a, const fs::path& b) { return a.generic_string() < b.generic_string(); });

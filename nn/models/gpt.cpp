@@ -185,13 +185,15 @@ void Gpt::visit(Visitor& v) {
 }
 
 std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count,
-                                   double temperature, std::uint64_t seed) {
+                                   double temperature, std::uint64_t seed,
+                                   const std::function<void()>& before_each) {
   if (prompt.empty()) throw ValueError("[generate] the prompt is empty; give at least one id");
   if (!(temperature > 0))
     throw ValueError(fmt::format("[generate] temperature {}; it must be above 0", temperature));
   const NoGrad no_grad;
   std::mt19937_64 random(seed);
   for (std::int64_t i = 0; i < count; ++i) {
+    if (before_each) before_each();
     const auto length =
         std::min<std::int64_t>(static_cast<std::int64_t>(prompt.size()), model.config.context);
     const std::span<const std::int32_t> window(

@@ -7,14 +7,19 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cli/dry_run.h"
 #include "cli/files.h"
 #include "cli/format.h"
+#include "cli/json.h"
+#include "cli/output.h"
 #include "cli/plot.h"
 #include "cli/progress.h"
 #include "cli/report/report.h"
 #include "cli/session.h"
+#include "cli/signals.h"
 #include "cli/table.h"
 #include "cli/task.h"
+#include "cli/utf8.h"
 
 namespace reprise::cli {
 namespace {
@@ -70,13 +75,29 @@ std::string state_digest(Run& run) {
   return nn::digest(state);
 }
 
-/// Runs `body` with the run's own pool and generator in force.
+/// The run's own pool and generator in force, until the end of the scope.
+class InRun {
+ public:
+  explicit InRun(Run& run) : run_(run), before_(default_pool()) {
+    set_default_pool(run.pool);
+    std::swap(generator(), run.generator);
+  }
+  ~InRun() {
+    std::swap(generator(), run_.generator);
+    set_default_pool(before_);
+  }
+  InRun(const InRun&) = delete;
+  InRun& operator=(const InRun&) = delete;
+
+ private:
+  Run& run_;
+  std::shared_ptr<Pool> before_;
+};
+
 template <class F>
 void inside(Run& run, F&& body) {
-  set_default_pool(run.pool);
-  std::swap(generator(), run.generator);
-  body();
-  std::swap(generator(), run.generator);
+  const InRun scope(run);
+  std::forward<F>(body)();
 }
 
 Run prepare(const CompareOptions& options, const TaskFactory& factory, const checkpoint::Setting& setting,
@@ -206,7 +227,7 @@ std::vector<Cell> cells_of(const Row& row, const Row& first) {
 void print_rows(const std::vector<Row>& rows) {
   Table table(columns());
   for (const Row& row : rows) table.add_row(cells_of(row, rows[0]));
-  fmt::print("\n{}", table.render(standard_output()));
+  say_styled("\n" + table.render(standard_output()));
 }
 
 std::string verdict(const std::vector<Row>& rows) {
@@ -255,11 +276,12 @@ void write_plot(const CompareOptions& options, const std::vector<Run>& runs) {
   write_file_atomically(options.plot,
                         render_memory_svg("Activations over one training step", runs[0].task->describe(),
                                           "progress of the step, % of its allocations and frees", series));
-  fmt::print("plot: {}\n", options.plot);
+  say("plot: {}\n", printable(options.plot));
 }
 
 /// The spans of one more step: on CUDA, measuring them makes a step longer.
 std::vector<Span> trace_spans(Run& run, std::int64_t step) {
+  stop_if_interrupted();
   std::vector<Span> spans;
   inside(run, [&] {
     const SpanTrace trace;
@@ -289,43 +311,71 @@ void write_report(const CompareOptions& options, std::vector<Run>& runs, const s
                            .spans = trace_spans(runs[i], steps)});
   }
   write_report(options.report, report);
-  fmt::print(
-      "report: {}/report.html, with snapshots for PyTorch's memory viewer and trace.json for Perfetto\n",
-      options.report);
+  say("report: {}/report.html, with snapshots for PyTorch's memory viewer and trace.json for Perfetto\n",
+      printable(options.report));
+}
+
+/// A report can be written, and no file that will be is another.
+void check_files(const CompareOptions& options) {
+  std::vector<NamedFile> written{{"--json", options.json}, {"--plot", options.plot}};
+  std::vector<std::string> settings;
+  for (const checkpoint::Setting& setting : options.segments)
+    settings.push_back(checkpoint::to_string(setting));
+  if (!options.report.empty()) {
+    for (const std::filesystem::path& file : prepare_report_folder(options.report, settings))
+      written.emplace_back("--report", file);
+  }
+  require_distinct(written, {{"--data", options.data}});
+}
+
+/// Every run keeps its pool until the end.
+std::int64_t bytes_of_all(const CompareOptions& options) {
+  double bytes = 0;  // a sum of large ones does not wrap
+  for (const checkpoint::Setting& setting : options.segments)
+    bytes += static_cast<double>(bytes_of_a_step(options, setting));
+  return bytes < 0x1p62 ? static_cast<std::int64_t>(bytes) : INT64_MAX;
+}
+
+bool nobody_listens(const CompareOptions& options) {
+  return output_lost() && options.json.empty() && options.plot.empty() && options.report.empty();
+}
+
+/// What is made of the results. False where something of it failed.
+bool present(const CompareOptions& options, std::vector<Run>& runs, const std::vector<Row>& rows,
+             std::int64_t steps) {
+  bool complete =
+      options.json.empty() || attempt("writing the results", [&] {
+        write_file_atomically(options.json, json_text(to_json(options, runs, rows, steps)) + "\n");
+      });
+  print_rows(rows);
+  say("{}\n", verdict(rows));
+  if (!options.plot.empty())
+    complete = attempt("writing the plot", [&] { write_plot(options, runs); }) && complete;
+  if (!options.report.empty())
+    complete = attempt("the report", [&] { write_report(options, runs, rows, steps); }) && complete;
+  return complete;
 }
 
 }  // namespace
 
 int compare(const CompareOptions& options) {
+  for (const std::string& file : {options.json, options.plot}) require_writable(file);
   begin(options);
-  require_writable(options.plot);
-  if (!options.report.empty()) prepare_report_folder(options.report);
   const std::int64_t steps = options.steps.value_or(10);
-  if (steps < 1) throw ValueError(fmt::format("[compare] --steps {}; it must be at least 1", steps));
   const std::unique_ptr<TaskFactory> factory = task_factory(options);
-  const std::shared_ptr<Pool> host_pool = default_pool();
+  check_files(options);
+  if (default_device().kind == DeviceKind::cpu && !options.capacity_mib)
+    require_memory(options, bytes_of_all(options));
   std::vector<Run> runs;
   for (const checkpoint::Setting& setting : options.segments)
     runs.push_back(prepare(options, *factory, setting, steps));
-  fmt::print("{}\n{}; {} steps\n", runs[0].task->describe(), runs[0].task->data_name(), steps);
-  const bool finished = step_all(runs, steps);
-  set_default_pool(host_pool);
-  if (!finished) {
-    fmt::print("interrupted\n");
-    return kInterrupted;
-  }
+  say("{}\n{}; {} steps\n", runs[0].task->describe(), printable(runs[0].task->data_name()), steps);
+  if (nobody_listens(options)) throw NobodyListens{};
+  if (!step_all(runs, steps)) throw Interrupted{};
   const std::vector<Row> rows = summarise(runs);
-  set_default_pool(host_pool);
-  print_rows(rows);
-  fmt::print("{}\n", verdict(rows));
-  if (!options.plot.empty()) write_plot(options, runs);
-  if (!options.report.empty()) {
-    write_report(options, runs, rows, steps);
-    set_default_pool(host_pool);
-  }
-  if (!options.json.empty())
-    write_file_atomically(options.json, to_json(options, runs, rows, steps).dump(2) + "\n");
-  return all_equal(rows) ? 0 : 1;
+  const bool complete = present(options, runs, rows, steps);
+  if (!all_equal(rows)) return 1;
+  return complete ? 0 : kIncomplete;
 }
 
 }  // namespace reprise::cli

@@ -1,6 +1,7 @@
 #include "cli/dry_run.h"
 
 #include "cli/session.h"
+#include "cli/signals.h"
 
 namespace reprise::cli {
 namespace {
@@ -18,6 +19,7 @@ checkpoint::Step build_step(const RunOptions& options, const checkpoint::Setting
   task->set_segments(setting);
   const auto stepper = std::make_shared<Stepper>(*task, options, steps);
   return [task, stepper, i = std::int64_t{0}](checkpoint::PhaseMeter& meter) mutable {
+    stop_if_interrupted();
     stepper->step(i++, meter);
   };
 }
@@ -39,6 +41,12 @@ std::shared_ptr<const MemoryPlan> plan_run(const RunOptions& options, const chec
       unlimited(profile_of_run(options)), [&] { return build_step(dry, setting, default_steps(options)); },
       {.least_steps = kLeastSteps});
   return std::make_shared<MemoryPlan>(plan_memory(run.events, run.step_starts));
+}
+
+std::int64_t bytes_of_a_step(const RunOptions& options, const checkpoint::Setting& setting) {
+  RunOptions unbounded = options;
+  unbounded.capacity_mib.reset();
+  return dry_run(unbounded, setting, unlimited(profile_of_run(options)), 1).memory.reserved.peak;
 }
 
 std::string describe_dry(const RunOptions& options, const DeviceProfile& profile) {

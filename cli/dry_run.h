@@ -16,6 +16,9 @@ checkpoint::Prediction dry_run(const RunOptions& options, const checkpoint::Sett
 /// A place in one slab for every request of the run.
 std::shared_ptr<const MemoryPlan> plan_run(const RunOptions& options, const checkpoint::Setting& setting);
 
+/// Bytes that a step of the run reserves at most.
+std::int64_t bytes_of_a_step(const RunOptions& options, const checkpoint::Setting& setting);
+
 /// The task in words, made on a dry device.
 std::string describe_dry(const RunOptions& options, const DeviceProfile& profile);
 

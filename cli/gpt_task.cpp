@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "cli/format.h"
+#include "cli/signals.h"
 #include "cli/task.h"
+#include "cli/utf8.h"
 
 namespace reprise::cli {
 namespace {
@@ -40,7 +42,8 @@ GptSetup make_setup(const RunOptions& options) {
     throw ValueError(fmt::format("[train] --batch {}; it must be at least 1", setup.batch));
   setup.seed = options.seed;
   setup.dtype = parse_dtype(options.dtype);
-  config.loss_chunk = options.loss_chunk.value_or(0);
+  // More rows than a batch has are all of them.
+  config.loss_chunk = std::min(options.loss_chunk.value_or(0), setup.batch * setup.seq);
   // A preset's vocabulary stands, where it is large enough, so that its cost is the real one.
   const std::int64_t occurring = setup.corpus.vocabulary_size();
   if (options.vocab)
@@ -49,7 +52,7 @@ GptSetup make_setup(const RunOptions& options) {
     config.vocabulary = occurring;
   if (config.vocabulary < occurring) {
     throw ValueError(fmt::format("[train] --vocab {} is too small: {} has {} different bytes",
-                                 config.vocabulary, setup.corpus.name(), occurring));
+                                 config.vocabulary, printable(setup.corpus.name()), occurring));
   }
   if (options.dry) {
     check(config);
@@ -60,7 +63,7 @@ GptSetup make_setup(const RunOptions& options) {
       throw ValueError(
           fmt::format("[train] {} has {} bytes in its {} part; --seq {} needs more; give a longer text or a "
                       "shorter --seq",
-                      setup.corpus.name(), setup.corpus.size(split),
+                      printable(setup.corpus.name()), setup.corpus.size(split),
                       split == nn::Split::train ? "training" : "validation", setup.seq));
     }
   }
@@ -112,29 +115,28 @@ class GptTask final : public Task {
 
   Evaluation evaluate(bool thorough) override {
     const NoGrad no_grad;
-    set_training(false);
+    const InEvaluation mode(*this);
     const std::int64_t all = setup_->corpus.windows(nn::Split::validation, setup_->seq);
     const std::int64_t windows = thorough ? all : std::min(all, kQuickWindows);
     double total = 0;
     for (std::int64_t first = 0; first < windows; first += setup_->batch) {
+      stop_if_interrupted();
       const std::int64_t batch = std::min(setup_->batch, windows - first);
       resize(batch);
       setup_->corpus.window_batch<std::int32_t>(nn::Split::validation, first, batch, setup_->seq, ids_,
                                                 targets_);
       total += static_cast<double>(batch) * loss_of_batch(batch).item<float>();
     }
-    set_training(true);
     return {.loss = total / static_cast<double>(windows), .accuracy = std::nullopt};
   }
 
   std::string sample(std::int64_t length) override {
     if (length <= 0) return {};
-    set_training(false);
+    const InEvaluation mode(*this);
     const std::string_view vocabulary = setup_->corpus.vocabulary();
     const char start = vocabulary.find('\n') != std::string_view::npos ? '\n' : vocabulary.front();
-    std::vector<std::int32_t> ids =
-        nn::generate(model_, setup_->corpus.encode(std::string(1, start)), length, 0.8, setup_->seed);
-    set_training(true);
+    std::vector<std::int32_t> ids = nn::generate(model_, setup_->corpus.encode(std::string(1, start)), length,
+                                                 0.8, setup_->seed, stop_if_interrupted);
     // A model with a larger vocabulary than the text may draw tokens that stand for nothing.
     std::erase_if(ids, [&](std::int32_t id) { return id >= setup_->corpus.vocabulary_size(); });
     return setup_->corpus.decode(ids);

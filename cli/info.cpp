@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/options.h"
+#include "cli/output.h"
 #include "reprise/kernels/device.h"
 #include "reprise/kernels/matmul.h"
 #include "reprise/kernels/threads.h"
@@ -11,20 +12,19 @@
 namespace reprise::cli {
 
 int info() {
-  fmt::print("reprise {}\n", REPRISE_VERSION);
-  fmt::print("cpu      {} threads, matrix products by {}\n", kernels::num_threads(),
-             kernels::matmul_library());
+  say("reprise {}\n", REPRISE_VERSION);
+  say("cpu      {} threads, matrix products by {}\n", kernels::num_threads(), kernels::matmul_library());
   const kernels::cuda::Build build = kernels::cuda::build();
   if (build.present)
-    fmt::print("cuda     built for {}; {}\n", build.architectures, fmt::join(build.libraries, ", "));
+    say("cuda     built for {}; {}\n", build.architectures, fmt::join(build.libraries, ", "));
   const std::string reason = kernels::cuda::unavailable_reason();
-  if (!reason.empty()) fmt::print("{}{}\n", build.present ? "         " : "cuda     ", reason);
+  if (!reason.empty()) say("{}{}\n", build.present ? "         " : "cuda     ", reason);
   for (int i = 0; i < cuda_device_count(); ++i) {
     const kernels::cuda::DeviceInfo device = kernels::cuda::device_info(i);
     const kernels::cuda::MemoryInfo memory = kernels::cuda::memory_info(i);
-    fmt::print("cuda:{}   {}, sm_{}{}, {} multiprocessors, {} free of {}\n", i, device.name, device.major,
-               device.minor, device.multiprocessors, format_bytes(memory.free_bytes),
-               format_bytes(memory.total_bytes));
+    say("cuda:{}   {}, sm_{}{}, {} multiprocessors, {} free of {}\n", i, device.name, device.major,
+        device.minor, device.multiprocessors, format_bytes(memory.free_bytes),
+        format_bytes(memory.total_bytes));
   }
   return 0;
 }

@@ -2,18 +2,22 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cmath>
-#include <iostream>
 #include <new>
+#include <sstream>
 
+#include "cli/option_values.h"
 #include "cli/options.h"
+#include "cli/output.h"
+#include "cli/signals.h"
+#include "cli/utf8.h"
 #include "reprise/error.h"
 
 namespace {
 
 using namespace reprise;
 
-constexpr int kMisuse = 2;
+constexpr std::int64_t kMostItems = 1 << 24;  // of a batch, a sequence, a vocabulary
+constexpr std::int64_t kMostSteps = 100'000'000;
 
 void add_run_options(CLI::App& command, cli::RunOptions& options,
                      const std::string& devices = "cpu, cuda or cuda:N") {
@@ -24,47 +28,44 @@ void add_run_options(CLI::App& command, cli::RunOptions& options,
       "--preset", options.preset,
       "gpt: tiny, small, gpt2, gpt2-medium, gpt2-large, gpt2-xl; resnet: resnet20, resnet32, resnet56, "
       "resnet1001, resnet18, resnet34, resnet50, resnet101, resnet152");
-  command.add_option("--layers", options.layers, "blocks (resnet: per stage)")->check(CLI::Range(1, 100000));
-  command.add_option("--width", options.width, "channels of the model (resnet: of its first stage)")
-      ->check(CLI::Range(1, 1 << 20));
-  command.add_option("--heads", options.heads, "attention heads")->check(CLI::Range(1, 1 << 16));
-  command.add_option("--seq", options.seq, "tokens in a sequence")->check(CLI::Range(1, 1 << 24));
-  command.add_option("--vocab", options.vocab, "size of the vocabulary; by default the bytes that occur")
-      ->check(CLI::Range(1, 1 << 24));
-  command.add_option("--batch", options.batch, "sequences or images in a step")
-      ->check(CLI::Range(1, 1 << 24));
-  command.add_option("--steps", options.steps, "training steps")->check(CLI::Range(1, 100000000));
-  command.add_option("--dropout", options.dropout, "probability in [0, 1)");
-  command.add_option("--lr", options.lr, "learning rate")->check(CLI::PositiveNumber);
+  const auto whole = [&](const char* name, auto& value, std::int64_t least, std::int64_t most,
+                         const char* words) {
+    command.add_option(name, value, words)->transform(cli::whole_number(least, most));
+  };
+  const auto text = [&](const char* name, std::string& value, const char* words) {
+    command.add_option(name, value, words)->check(cli::file_name());
+  };
+  whole("--layers", options.layers, 1, 100'000, "blocks (resnet: per stage)");
+  whole("--width", options.width, 1, 1 << 20, "channels of the model (resnet: of its first stage)");
+  whole("--heads", options.heads, 1, 1 << 16, "attention heads");
+  whole("--seq", options.seq, 1, kMostItems, "tokens in a sequence");
+  whole("--vocab", options.vocab, 1, kMostItems, "size of the vocabulary; by default the bytes that occur");
+  whole("--batch", options.batch, 1, kMostItems, "sequences or images in a step");
+  whole("--steps", options.steps, 1, kMostSteps, "training steps");
+  command.add_option("--dropout", options.dropout, "probability in [0, 1)")->check(cli::number(0, 1));
+  command.add_option("--lr", options.lr, "learning rate")->check(cli::number_above(0, 1e6));
   command.add_option("--schedule", options.schedule, "constant, step or cosine (default)");
-  command.add_option("--warmup", options.warmup, "steps of linear rise")->check(CLI::NonNegativeNumber);
-  command.add_option("--weight-decay", options.weight_decay, "of matrices")->check(CLI::NonNegativeNumber);
+  whole("--warmup", options.warmup, 0, kMostSteps, "steps of linear rise");
+  command.add_option("--weight-decay", options.weight_decay, "of matrices")->check(cli::number(0, 1e6));
   command.add_option("--clip", options.clip, "largest global norm of the gradients; 0: any")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--data", options.data, "gpt: a text file; resnet: a folder of IDX or CIFAR-10 files");
+      ->check(cli::number(0, 1e30));
+  text("--data", options.data, "gpt: a text file; resnet: a folder of IDX or CIFAR-10 files");
   command.add_flag("--augment", options.augment, "random crops (and mirror images for CIFAR-10)");
-  command.add_option("--seed", options.seed, "of initialisation, data order and dropout");
-  command.add_option("--threads", options.threads, "CPU threads")->check(CLI::Range(1, 4096));
-  command.add_option("--capacity", options.capacity_mib, "MiB of memory that may be reserved")
-      ->check(CLI::Range(1, 1 << 30));
+  command.add_option("--seed", options.seed, "of initialisation, data order and dropout")
+      ->transform(cli::seed_number());
+  whole("--threads", options.threads, 1, 4096, "CPU threads");
+  whole("--capacity", options.capacity_mib, 1, 1 << 30, "MiB of memory that may be reserved");
   command.add_option("--device", options.device, devices);
   command.add_option("--dtype", options.dtype, "of parameters and activations: float32, bfloat16 or float16")
       ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
-  command
-      .add_option("--loss-chunk", options.loss_chunk, "rows of logits that the loss makes at a time; 0: all")
-      ->check(CLI::NonNegativeNumber);
+  whole("--loss-chunk", options.loss_chunk, 0, kMostItems * kMostItems,
+        "rows of logits that the loss makes at a time; 0: all");
   command.add_flag("--graph", options.graph, "on CUDA: capture the step once and replay it as one launch");
-  command.add_option("--json", options.json, "file for the results");
+  text("--json", options.json, "file for the results");
   command.add_flag("--anomaly", options.anomaly, "stop at the first NaN and name its operation");
 }
 
 void check_model_options(const cli::RunOptions& options) {
-  for (const auto& [option, value] :
-       {std::pair{"--lr", options.lr}, std::pair{"--weight-decay", options.weight_decay},
-        std::pair{"--clip", options.clip}}) {
-    if (value && !std::isfinite(*value))
-      throw ValueError(fmt::format("[{}] {} is not a finite number", options.model, option));
-  }
   const auto refuse = [&](bool given, const char* option) {
     if (given)
       throw ValueError(
@@ -106,9 +107,9 @@ int run(int argc, char** argv) {
   train->add_flag("--arena", train_options.arena,
                   "plan every allocation before the first step, and take one slab for all of them");
   train->add_option("--eval-every", train_options.eval_every, "steps between evaluations on held-out data")
-      ->check(CLI::NonNegativeNumber);
+      ->transform(cli::whole_number(0, kMostSteps));
   train->add_option("--sample", train_options.sample, "characters of text to write at the end")
-      ->check(CLI::Range(0, 1 << 20));
+      ->transform(cli::whole_number(0, 1 << 20));
 
   cli::CompareOptions compare_options;
   std::vector<std::string> compare_segments{"none", "blocks", "sqrt", "nested"};
@@ -116,9 +117,12 @@ int run(int argc, char** argv) {
       "compare", "run the same steps with several settings of segments and compare memory, time and bits");
   add_run_options(*compare, compare_options);
   compare->add_option("--segments", compare_segments, "settings, separated by commas")->delimiter(',');
-  compare->add_option("--plot", compare_options.plot, "SVG file for the memory over one step");
-  compare->add_option("--report", compare_options.report,
-                      "folder for a page, memory snapshots (PyTorch's viewer) and a trace (Perfetto)");
+  compare->add_option("--plot", compare_options.plot, "SVG file for the memory over one step")
+      ->check(cli::file_name());
+  compare
+      ->add_option("--report", compare_options.report,
+                   "folder for a page, memory snapshots (PyTorch's viewer) and a trace (Perfetto)")
+      ->check(cli::file_name());
 
   cli::PredictOptions predict_options;
   std::vector<std::string> predict_segments{"none", "cheap", "blocks", "sqrt", "nested"};
@@ -132,19 +136,20 @@ int run(int argc, char** argv) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, cli::Fit>{{"batch", cli::Fit::batch}, {"seq", cli::Fit::seq}}));
   predict->add_option("--image", predict_options.image, "resnet: side of the images in pixels")
-      ->check(CLI::Range(1, 1 << 14));
+      ->transform(cli::whole_number(1, 1 << 14));
 
   CLI::App* info = app.add_subcommand("info", "what was compiled in, and which devices there are");
 
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::CallForVersion& version) {
-    return app.exit(version);
+  } catch (const CLI::Success& asked) {  // for help or the version
+    std::ostringstream answer;
+    const int status = app.exit(asked, answer, answer);
+    cli::say(answer.str());
+    return status;
   } catch (const CLI::ParseError& error) {
-    std::cerr << "reprise: " << error.what() << "; see reprise --help\n";
-    return kMisuse;
+    cli::complain(cli::printable(error.what()) + "; see reprise --help");
+    return cli::kFailed;
   }
   if (info->parsed()) return cli::info();
   if (predict->parsed()) {
@@ -166,12 +171,19 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::open_standard_streams();
+  cli::listen_for_signals();
   try {
-    return run(argc, argv);
+    return cli::status_with_output(run(argc, argv));
+  } catch (const cli::Interrupted&) {
+    cli::say("interrupted\n");
+    return cli::interrupted_status();
+  } catch (const cli::NobodyListens&) {
+    return cli::status_with_output(0);
   } catch (const std::bad_alloc&) {
-    std::cerr << "reprise: the machine has no memory left; use a smaller model or batch\n";
+    cli::complain("the machine has no memory left; use a smaller model or batch");
   } catch (const std::exception& error) {
-    std::cerr << "reprise: " << error.what() << '\n';
+    cli::complain(error.what());
   }
-  return kMisuse;
+  return cli::kFailed;
 }

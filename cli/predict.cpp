@@ -7,9 +7,10 @@
 #include "cli/dry_run.h"
 #include "cli/files.h"
 #include "cli/format.h"
+#include "cli/json.h"
+#include "cli/output.h"
 #include "cli/session.h"
 #include "cli/table.h"
-#include "reprise/kernels/threads.h"
 
 namespace reprise::cli {
 namespace {
@@ -107,7 +108,7 @@ void print_rows(const std::vector<Row>& rows, Fit fit) {
     if (row.largest) cells.emplace_back(*row.largest == 0 ? "none" : format_count(*row.largest));
     table.add_row(std::move(cells));
   }
-  fmt::print("\n{}\n", table.render(standard_output()));
+  say_styled("\n" + table.render(standard_output()) + "\n");
 }
 
 void print_peaks(const std::vector<Row>& rows) {
@@ -123,7 +124,7 @@ void print_peaks(const std::vector<Row>& rows) {
     cells.emplace_back(describe(row.prediction.peak.origin));
     table.add_row(std::move(cells));
   }
-  fmt::print("{}", table.render(standard_output()));
+  say_styled(table.render(standard_output()));
 }
 
 nlohmann::json peak_json(const MemoryPeak& peak) {
@@ -178,7 +179,8 @@ void require_one_that_fits(const std::vector<Row>& rows, std::size_t capacity) {
 
 int predict(const PredictOptions& options) {
   require_writable(options.json);
-  if (options.threads) kernels::set_num_threads(*options.threads);
+  require_distinct({{"--json", options.json}}, {{"--data", options.data}});
+  set_threads(options);
   const DeviceProfile profile = parse_profile(options.device);
   const std::size_t capacity = std::min(profile.capacity_bytes, capacity_of(options));
   if (options.graph) throw ValueError("[predict] --graph is not predicted; leave it out");
@@ -194,10 +196,6 @@ int predict(const PredictOptions& options) {
     for (Row& row : rows) row.largest = largest_that_fits(options, row.setting, profile);
   }
   const std::string description = describe_dry(options, profile);
-  fmt::print("{}\non {} ({}), nothing is computed\n", description, profile.name,
-             capacity == kUnlimited ? "no limit" : format_bytes(capacity));
-  print_rows(rows, options.fit);
-  print_peaks(rows);
   if (!options.json.empty()) {
     nlohmann::json json{{"model", options.model},
                         {"description", description},
@@ -206,8 +204,12 @@ int predict(const PredictOptions& options) {
                         {"rows", nlohmann::json::array()}};
     if (capacity != kUnlimited) json["capacity_bytes"] = capacity;
     for (const Row& row : rows) json["rows"].push_back(row_json(row));
-    write_file_atomically(options.json, json.dump(2) + "\n");
+    write_file_atomically(options.json, json_text(json) + "\n");
   }
+  say("{}\non {} ({}), nothing is computed\n", description, profile.name,
+      capacity == kUnlimited ? "no limit" : format_bytes(capacity));
+  print_rows(rows, options.fit);
+  print_peaks(rows);
   require_one_that_fits(rows, capacity);
   return 0;
 }

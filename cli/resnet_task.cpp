@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/format.h"
+#include "cli/signals.h"
 #include "cli/task.h"
 
 namespace reprise::cli {
@@ -11,7 +12,6 @@ namespace {
 constexpr std::int64_t kDrawnTrain = 4000;
 constexpr std::int64_t kDrawnTest = 500;
 constexpr std::int64_t kQuickImages = 256;  // test images of an intermediate evaluation
-constexpr std::int64_t kTestBatch = 100;
 
 struct ResnetSetup {
   nn::ResnetConfig config;
@@ -50,6 +50,8 @@ ResnetSetup make_setup(const RunOptions& options) {
     throw ValueError(fmt::format("[train] --batch {}; give 2 to {}, the number of training images",
                                  setup.batch, setup.images.train.count));
   }
+  if (setup.images.test.count < 1)
+    throw ValueError("[train] there are no test images to measure the accuracy with; give a test set");
   check(setup.config);
   return setup;
 }
@@ -99,7 +101,7 @@ class ResnetTask final : public Task {
       augmentation = {.seed = setup_->seed,
                       .epoch = epoch,
                       .padding = set.height / 8,
-                      .mirror = setup_->images.name.find("CIFAR") != std::string::npos};
+                      .mirror = setup_->images.name.starts_with("CIFAR-10")};
     read(set, indices, augmentation);
     images_.put<float>(pixels_, shape_of(set), true);
     classes_.put<std::int32_t>(labels_, {setup_->batch});
@@ -109,20 +111,20 @@ class ResnetTask final : public Task {
 
   Evaluation evaluate(bool thorough) override {
     const NoGrad no_grad;
-    set_training(false);
+    const InEvaluation mode(*this);
     const nn::ImageSet& set = setup_->images.test;
     const std::int64_t count = thorough ? set.count : std::min(set.count, kQuickImages);
     double loss = 0;
     double right = 0;
-    for (std::int64_t first = 0; first < count; first += kTestBatch) {
+    for (std::int64_t first = 0; first < count; first += setup_->batch) {
+      stop_if_interrupted();
       std::vector<std::int64_t> indices;
-      for (std::int64_t i = first; i < std::min(count, first + kTestBatch); ++i) indices.push_back(i);
+      for (std::int64_t i = first; i < std::min(count, first + setup_->batch); ++i) indices.push_back(i);
       read(set, indices, std::nullopt);
       const Tensor found = scores(from_host<float>(pixels_, shape_of(set), {.channels_last = true}));
       loss += cross_entropy(found, labels(), Reduction::sum).item<float>();
       right += static_cast<double>(sum(equal(argmax(found), labels().to(DType::int64))).item<std::int64_t>());
     }
-    set_training(true);
     return {.loss = loss / static_cast<double>(count), .accuracy = right / static_cast<double>(count)};
   }
 

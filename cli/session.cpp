@@ -1,11 +1,17 @@
 #include "cli/session.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
+#include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <chrono>
-#include <csignal>
+#include <fstream>
+#include <future>
+#include <system_error>
+#include <thread>
+#include <vector>
 
+#include "cli/output.h"
 #include "reprise/device.h"
 #include "reprise/error.h"
 #include "reprise/kernels/threads.h"
@@ -14,31 +20,46 @@
 namespace reprise::cli {
 namespace {
 
-volatile std::sig_atomic_t stop_requested = 0;
+/// Bytes of memory and swap, or what a container allows.
+std::int64_t machine_bytes() {
+  struct sysinfo machine {};
+  if (::sysinfo(&machine) != 0) return INT64_MAX;
+  auto bytes = static_cast<std::int64_t>((machine.totalram + machine.totalswap) * machine.mem_unit);
+  for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::int64_t allowed = 0;
+    if (std::ifstream(limit) >> allowed && allowed > 0) bytes = std::min(bytes, allowed);
+  }
+  return bytes;
+}
 
-void request_stop(int signal) {
-  // A second Ctrl-C ends the program the hard way.
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
+/// How many of `wanted` threads the machine gives beside this one.
+std::size_t threads_given(std::size_t wanted) {
+  std::promise<void> done;
+  const std::shared_future<void> end = done.get_future().share();
+  std::vector<std::thread> threads;
+  threads.reserve(wanted);
+  try {
+    while (threads.size() < wanted) threads.emplace_back([end] { end.wait(); });
+  } catch (const std::system_error&) {  // as many as there are
+  }
+  done.set_value();
+  for (std::thread& thread : threads) thread.join();
+  return threads.size();
 }
 
 }  // namespace
 
-bool interrupted() { return stop_requested != 0; }
-
-void require_writable(const std::filesystem::path& path) {
-  if (path.empty()) return;
-  const std::filesystem::path folder =
-      path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error))
-    throw Error(fmt::format("[output] {} is a folder; name a file", path.string()));
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw Error(fmt::format("[output] there is no folder {}; make it first", folder.string()));
+void set_threads(const RunOptions& options) {
+  if (!options.threads) return;
+  const auto wanted = static_cast<std::size_t>(*options.threads);
+  if (wanted > std::thread::hardware_concurrency()) {
+    const std::size_t given = 1 + threads_given(wanted - 1);
+    if (given < wanted) {
+      throw ValueError(fmt::format("[{}] --threads {}: this machine gives {} at most", options.model,
+                                   *options.threads, given));
+    }
   }
-  const std::filesystem::path probe = std::filesystem::exists(path, error) ? path : folder;
-  if (access(probe.c_str(), W_OK) != 0)
-    throw Error(fmt::format("[output] {} is not writable", probe.string()));
+  kernels::set_num_threads(*options.threads);
 }
 
 std::size_t capacity_of(const RunOptions& options) {
@@ -54,14 +75,24 @@ std::shared_ptr<Pool> make_pool(const RunOptions& options, std::shared_ptr<const
 }
 
 void begin(const RunOptions& options) {
-  if (options.threads) kernels::set_num_threads(*options.threads);
-  require_writable(options.json);
+  set_threads(options);
   set_default_device(parse_device(options.device));
   if (options.graph && default_device().kind != DeviceKind::cuda)
     throw ValueError(fmt::format("[{}] --graph needs --device cuda", options.model));
   set_default_pool(make_pool(options));
-  std::signal(SIGINT, request_stop);
-  std::signal(SIGTERM, request_stop);
+}
+
+void require_memory(const RunOptions& options, std::int64_t needed) {
+  const std::int64_t there = machine_bytes();
+  if (needed <= there) return;
+  throw Error(
+      fmt::format("[{}] a step takes {}, and this machine has {}; use a smaller model or batch, or "
+                  "--segments (reprise predict says what fits)",
+                  options.model, format_bytes(needed), format_bytes(there)));
+}
+
+void complain_about(std::string_view what, std::string_view why) {
+  complain(fmt::format("{} failed, the work before it did not: {}", what, why));
 }
 
 double now_ms() {

@@ -1,32 +1,48 @@
-// What both commands do around their steps: threads, memory limits, interruption, output files.
+// What the commands do around their steps: threads, memory limits, output files, what comes after the work.
 #pragma once
 
-#include <filesystem>
+#include <exception>
+#include <new>
 #include <string>
+#include <string_view>
 
 #include "cli/options.h"
 #include "reprise/memory.h"
 
 namespace reprise::cli {
 
-/// Applies threads and the memory capacity, checks that every output file can be written, and listens for
-/// Ctrl-C.
+/// Applies threads, device and memory capacity. Throws where the machine does not give them.
 void begin(const RunOptions& options);
 
-/// True once the user has pressed Ctrl-C.
-bool interrupted();
-
-/// Exit status of an interrupted program.
-inline constexpr int kInterrupted = 130;
-
-/// Throws Error unless a file can be made at `path`; empty paths are fine.
-void require_writable(const std::filesystem::path& path);
+/// Sets the number of CPU threads; throws ValueError where the machine does not give as many.
+void set_threads(const RunOptions& options);
 
 /// Bytes that the options let a pool reserve; kUnlimited where they say nothing.
 std::size_t capacity_of(const RunOptions& options);
 
 /// A pool with the capacity that the options ask for, which follows `plan` if there is one.
 std::shared_ptr<Pool> make_pool(const RunOptions& options, std::shared_ptr<const MemoryPlan> plan = {});
+
+/// Throws Error when `needed` bytes are more than the machine has: the system would end the program without a
+/// word.
+void require_memory(const RunOptions& options, std::int64_t needed);
+
+/// Says that `what` failed, after work whose results are safe.
+void complain_about(std::string_view what, std::string_view why);
+
+/// Runs what comes after the work. What fails there is said, and costs no result; false then.
+template <class F>
+bool attempt(std::string_view what, F&& work) {
+  try {
+    std::forward<F>(work)();
+    return true;
+  } catch (const std::bad_alloc&) {
+    complain_about(what, "the machine has no memory left");
+  } catch (const std::exception& error) {
+    complain_about(what, error.what());
+  }
+  return false;
+}
 
 /// Milliseconds of a steady clock.
 double now_ms();

@@ -75,8 +75,9 @@ double Stepper::finite_loss(std::int64_t i) const {
   if (loss_.device().is_dry) return 0;
   const double value = loss_.item<float>();
   if (std::isfinite(value)) return value;
-  throw Error(fmt::format(
-      "[train] the loss of step {} is {}; lower --lr, or find the operation with --anomaly", i + 1, value));
+  throw Error(
+      fmt::format("[train] the loss of step {} is {}; lower --lr, or find the operation with --anomaly",
+                  i + 1, std::isnan(value) ? "NaN" : "infinite"));
 }
 
 double Stepper::step(std::int64_t i, checkpoint::PhaseMeter& meter) {

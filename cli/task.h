@@ -33,10 +33,23 @@ class Task {
   /// The loss of the batch that was loaded last, recorded; the same memory is read each time.
   virtual Tensor loss() = 0;
   virtual void set_training(bool training) = 0;
-  /// Loss and accuracy on held-out data; `thorough` uses all of it.
+  /// Loss and accuracy on held-out data, in batches no larger than those of training; `thorough` uses all of
+  /// it.
   virtual Evaluation evaluate(bool thorough) = 0;
   /// A piece of what the model can do, to be shown at the end; empty when there is nothing.
   virtual std::string sample(std::int64_t length) = 0;
+};
+
+/// A task in evaluation, and in training again at the end of the scope.
+class InEvaluation {
+ public:
+  explicit InEvaluation(Task& task) : task_(task) { task_.set_training(false); }
+  ~InEvaluation() { task_.set_training(true); }
+  InEvaluation(const InEvaluation&) = delete;
+  InEvaluation& operator=(const InEvaluation&) = delete;
+
+ private:
+  Task& task_;
 };
 
 /// The data is read once and shared by all tasks made from it.

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,9 +11,13 @@
 #include "cli/dry_run.h"
 #include "cli/files.h"
 #include "cli/format.h"
+#include "cli/json.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/session.h"
+#include "cli/signals.h"
 #include "cli/task.h"
+#include "cli/utf8.h"
 
 namespace reprise::cli {
 namespace {
@@ -22,6 +27,7 @@ struct Trained {
   checkpoint::Setting segments;  // at the end
   double seconds = 0;
   bool stopped = false;
+  bool evaluated = true;  // no evaluation on the way has failed
 };
 
 /// The setting to go on with after `error`; throws it again, with a remedy, when there is none.
@@ -30,9 +36,9 @@ checkpoint::Setting choose_after(const OutOfMemory& error, const TrainOptions& o
   if (!best)
     throw OutOfMemory(fmt::format("{}\n  no setting of --segments fits: use a smaller batch", error.what()));
   const auto& [setting, prediction] = *best;
-  fmt::print("out of memory without segments; going on with {}: at most {} allocated, about {:+.1f} % time\n",
-             checkpoint::to_string(setting), format_bytes(prediction.memory.all.allocated.peak),
-             100 * prediction.recomputed_share());
+  say("out of memory without segments; going on with {}: at most {} allocated, about {:+.1f} % time\n",
+      checkpoint::to_string(setting), format_bytes(prediction.memory.all.allocated.peak),
+      100 * prediction.recomputed_share());
   return setting;
 }
 
@@ -48,6 +54,14 @@ double step_that_fits(Stepper& stepper, Task& task, const TrainOptions& options,
   task.set_segments(segments);
   pool.release_cached();
   return stepper.step(i);
+}
+
+/// Throws Error where the loss is no number.
+Evaluation finite_evaluation(Task& task, bool thorough) {
+  const Evaluation held_out = task.evaluate(thorough);
+  if (std::isfinite(held_out.loss)) return held_out;
+  throw Error(fmt::format("[train] the held-out loss is {}: the model has diverged; lower --lr",
+                          std::isnan(held_out.loss) ? "NaN" : "infinite"));
 }
 
 Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps, Pool& pool) {
@@ -70,9 +84,11 @@ Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps, P
     if (options.eval_every > 0 && (i + 1) % options.eval_every == 0 && i + 1 < steps) {
       const Unplanned unplanned(pool);
       const Generator numbers = generator();
-      const Evaluation held_out = task.evaluate(false);
+      const bool evaluated = attempt(fmt::format("the evaluation after step {}", i + 1), [&] {
+        progress.update(i + 1, fmt::format("held-out loss {:.4f}", finite_evaluation(task, false).loss));
+      });
       generator() = numbers;  // looking at held-out data must not change what training draws
-      progress.update(i + 1, fmt::format("held-out loss {:.4f}", held_out.loss));
+      result.evaluated = result.evaluated && evaluated;
       last = now_ms();
     }
   }
@@ -106,61 +122,33 @@ std::shared_ptr<const MemoryPlan> plan_arena(const TrainOptions& options) {
 
 void print_arena(const MemoryPlan& plan, const Pool& pool) {
   if (passthrough_by_default()) {
-    fmt::print("arena: none, since this program's pools pass every request on\n");
+    say("arena: none, since this program's pools pass every request on\n");
     return;
   }
-  fmt::print("arena: a slab of {} for {} requests a step, {:.3f} of the {} that are live at most",
-             format_bytes(plan.slab_bytes),
-             format_count(static_cast<std::int64_t>(plan.requests.size() - plan.first_of_step)),
-             static_cast<double>(plan.slab_bytes) / static_cast<double>(plan.live_bytes),
-             format_bytes(plan.live_bytes));
-  if (pool.plan_misses() > 0)
-    fmt::print("; {} requests did not come as planned", format_count(pool.plan_misses()));
-  fmt::print("\n");
+  say("arena: a slab of {} for {} requests a step, {:.3f} of the {} that are live at most",
+      format_bytes(plan.slab_bytes),
+      format_count(static_cast<std::int64_t>(plan.requests.size() - plan.first_of_step)),
+      static_cast<double>(plan.slab_bytes) / static_cast<double>(plan.live_bytes),
+      format_bytes(plan.live_bytes));
+  if (pool.plan_misses() > 0) say("; {} requests did not come as planned", format_count(pool.plan_misses()));
+  say("\n");
 }
 
-}  // namespace
+void print_trained(const Trained& trained, const MemoryStatistics& memory) {
+  say("train loss {:.4f}\npeak {} allocated, {} of activations, {} reserved; {} replayed nodes a step\n",
+      recent_loss(trained.losses), format_bytes(memory.all.allocated.peak),
+      format_bytes(memory.activations.allocated.peak), format_bytes(memory.reserved.peak),
+      tape_counters().replayed_nodes / static_cast<std::int64_t>(trained.losses.size()));
+}
 
-int train(const TrainOptions& options) {
-  begin(options);
-  const std::int64_t steps = default_steps(options);
-  if (steps < 1) throw ValueError(fmt::format("[train] --steps {}; it must be at least 1", steps));
-  const std::shared_ptr<const MemoryPlan> plan = options.arena ? plan_arena(options) : nullptr;
-  const std::shared_ptr<Pool> pool = default_pool();  // a captured step keeps it
-  const std::unique_ptr<TaskFactory> factory = task_factory(options);
-  const std::unique_ptr<Task> task = factory->make();
-  task->set_segments(options.segments);
-  fmt::print("{}\n{}; segments: {}\n", task->describe(), task->data_name(),
-             options.auto_segments ? "none, until memory runs out" : checkpoint::to_string(options.segments));
-
-  std::unique_ptr<AnomalyMode> anomaly = options.anomaly ? std::make_unique<AnomalyMode>() : nullptr;
-  const Trained trained = run_steps(*task, options, steps, *pool);
-  const MemoryStatistics memory = pool->statistics();
-  if (trained.stopped) {
-    fmt::print("interrupted after {} of {} steps\n", trained.losses.size(), steps);
-    return kInterrupted;
-  }
-  const Unplanned unplanned(*pool);
-  const Evaluation held_out = task->evaluate(true);
-  fmt::print("train loss {:.4f}   held-out loss {:.4f}", recent_loss(trained.losses), held_out.loss);
-  if (held_out.accuracy) fmt::print("   test accuracy {:.2f} %", 100 * *held_out.accuracy);
-  fmt::print("\npeak {} allocated, {} of activations, {} reserved; {} replayed nodes a step\n",
-             format_bytes(memory.all.allocated.peak), format_bytes(memory.activations.allocated.peak),
-             format_bytes(memory.reserved.peak),
-             tape_counters().replayed_nodes / static_cast<std::int64_t>(trained.losses.size()));
-  if (plan != nullptr) print_arena(*plan, *pool);
-  if (const std::string sample = task->sample(options.sample); !sample.empty()) fmt::print("\n{}\n", sample);
-
-  if (interrupted()) {
-    fmt::print("interrupted\n");
-    return kInterrupted;
-  }
-  if (options.json.empty()) return 0;
+/// Without what an evaluation adds.
+nlohmann::json to_json(const TrainOptions& options, const Trained& trained, const MemoryStatistics& memory,
+                       const MemoryPlan* plan, const Pool& pool) {
   nlohmann::json json{{"model", options.model},
                       {"segments", checkpoint::to_string(trained.segments)},
-                      {"steps", steps},
+                      {"steps", trained.losses.size()},
                       {"train_loss", recent_loss(trained.losses)},
-                      {"val_loss", held_out.loss},
+                      {"val_loss", nullptr},
                       {"seconds", trained.seconds},
                       {"losses", trained.losses},
                       {"peak_allocated_bytes", memory.all.allocated.peak},
@@ -169,11 +157,83 @@ int train(const TrainOptions& options) {
                       {"peak_activation_bytes", memory.activations.allocated.peak}};
   if (plan != nullptr) {
     json["arena"] = {
-        {"slab_bytes", plan->slab_bytes}, {"live_bytes", plan->live_bytes}, {"misses", pool->plan_misses()}};
+        {"slab_bytes", plan->slab_bytes}, {"live_bytes", plan->live_bytes}, {"misses", pool.plan_misses()}};
   }
+  return json;
+}
+
+/// Writes the results where they were asked for. False where that failed.
+bool write_results(const TrainOptions& options, const nlohmann::json& json) {
+  return options.json.empty() ||
+         attempt("writing the results", [&] { write_file_atomically(options.json, json_text(json) + "\n"); });
+}
+
+/// The held-out loss, said and added to the results.
+void evaluate(Task& task, nlohmann::json& json) {
+  const Evaluation held_out = finite_evaluation(task, true);
+  json["val_loss"] = held_out.loss;
   if (held_out.accuracy) json["test_accuracy"] = *held_out.accuracy;
-  write_file_atomically(options.json, json.dump(2) + "\n");
-  return 0;
+  say("held-out loss {:.4f}", held_out.loss);
+  if (held_out.accuracy) say("   test accuracy {:.2f} %", 100 * *held_out.accuracy);
+  say("\n");
+}
+
+/// What comes after the steps. Results that go to a file are in it before anything else runs, and again with
+/// what the evaluation adds; those that go to a pipe are written once, whatever becomes of the evaluation.
+/// False where something failed.
+bool conclude(Task& task, const TrainOptions& options, nlohmann::json json) {
+  const bool at_once = !options.json.empty() && replaced_as_a_whole(options.json);
+  bool written = at_once && write_results(options, json);
+  bool evaluated = false;
+  try {
+    evaluated = attempt("the evaluation", [&] { evaluate(task, json); });
+  } catch (const Interrupted&) {
+    if (!written) write_results(options, json);
+    throw;
+  }
+  if (evaluated || !written) written = write_results(options, json);
+  const bool sampled = attempt("the sample", [&] {
+    if (const std::string sample = task.sample(options.sample); !sample.empty()) say("\n{}\n", sample);
+  });
+  stop_if_interrupted();
+  return written && evaluated && sampled;
+}
+
+void require_memory_of_a_step(const TrainOptions& options) {
+  if (default_device().kind != DeviceKind::cpu || options.capacity_mib) return;
+  const checkpoint::Setting least{.strategy = checkpoint::Strategy::nested};
+  require_memory(options, bytes_of_a_step(options, options.auto_segments ? least : options.segments));
+}
+
+}  // namespace
+
+int train(const TrainOptions& options) {
+  require_writable(options.json);
+  require_distinct({{"--json", options.json}}, {{"--data", options.data}});
+  begin(options);
+  const std::int64_t steps = default_steps(options);
+  const std::unique_ptr<TaskFactory> factory = task_factory(options);
+  require_memory_of_a_step(options);
+  const std::shared_ptr<const MemoryPlan> plan = options.arena ? plan_arena(options) : nullptr;
+  const std::shared_ptr<Pool> pool = default_pool();  // a captured step keeps it
+  const std::unique_ptr<Task> task = factory->make();
+  task->set_segments(options.segments);
+  say("{}\n{}; segments: {}\n", task->describe(), printable(task->data_name()),
+      options.auto_segments ? "none, until memory runs out" : checkpoint::to_string(options.segments));
+  if (output_lost() && options.json.empty()) throw NobodyListens{};
+
+  std::unique_ptr<AnomalyMode> anomaly = options.anomaly ? std::make_unique<AnomalyMode>() : nullptr;
+  const Trained trained = run_steps(*task, options, steps, *pool);
+  const MemoryStatistics memory = pool->statistics();
+  if (trained.stopped) {
+    say("interrupted after {} of {} steps\n", trained.losses.size(), steps);
+    return interrupted_status();
+  }
+  const Unplanned unplanned(*pool);
+  print_trained(trained, memory);
+  if (plan != nullptr) print_arena(*plan, *pool);
+  const bool complete = conclude(*task, options, to_json(options, trained, memory, plan.get(), *pool));
+  return complete && trained.evaluated ? 0 : kIncomplete;
 }
 
 }  // namespace reprise::cli

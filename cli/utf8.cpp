@@ -22,6 +22,13 @@ constexpr std::array kZeroWidth{Range{0x0300, 0x036F}, Range{0x0483, 0x0489}, Ra
                                 Range{0x2060, 0x2064}, Range{0x20D0, 0x20FF}, Range{0xFE00, 0xFE0F},
                                 Range{0xFE20, 0xFE2F}, Range{0xFEFF, 0xFEFF}};
 
+/// Marks, embeddings, overrides and isolates of direction; separators of lines and paragraphs; annotations
+/// and tags that no terminal shows. Joiners and variation selectors, which emoji and many scripts need, are
+/// none.
+constexpr std::array kDeceiving{Range{0x061C, 0x061C}, Range{0x180E, 0x180E},  Range{0x200E, 0x200F},
+                                Range{0x2028, 0x202E}, Range{0x2066, 0x206F},  Range{0xFEFF, 0xFEFF},
+                                Range{0xFFF9, 0xFFFB}, Range{0xE0000, 0xE007F}};
+
 /// The wide blocks of East Asian scripts and emoji.
 constexpr std::array kDoubleWidth{Range{0x1100, 0x115F},   Range{0x2E80, 0x303E},   Range{0x3041, 0xA4CF},
                                   Range{0xA960, 0xA97F},   Range{0xAC00, 0xD7A3},   Range{0xF900, 0xFAFF},
@@ -36,6 +43,24 @@ bool within(const std::array<Range, kCount>& ranges, char32_t code) {
 }
 
 bool is_control(char32_t code) { return code < 0x20 || (code >= 0x7F && code < 0xA0); }
+
+std::string made_printable(std::string_view text, bool keep_lines) {
+  std::string result;
+  while (!text.empty()) {
+    const auto [code, bytes] = first_character(text);
+    const bool no_character = code == 0xFFFD || code == 0xFFFE || code == 0xFFFF;
+    if (keep_lines && (code == '\n' || code == '\t'))
+      result += static_cast<char>(code);
+    else if (is_control(code))
+      result += ' ';
+    else if (no_character || within(kDeceiving, code))
+      result += kReplacement;
+    else
+      result += text.substr(0, bytes);
+    text.remove_prefix(bytes);
+  }
+  return result;
+}
 
 }  // namespace
 
@@ -85,20 +110,8 @@ std::string fit(std::string_view text, int columns) {
   return std::string(text.substr(0, end)) + std::string(kEllipsis);
 }
 
-std::string printable(std::string_view text) {
-  std::string result;
-  while (!text.empty()) {
-    const Character character = first_character(text);
-    const bool broken = character.code == 0xFFFD || character.code == 0xFFFE || character.code == 0xFFFF;
-    if (is_control(character.code))
-      result += ' ';
-    else if (broken)
-      result += kReplacement;
-    else
-      result += text.substr(0, character.bytes);
-    text.remove_prefix(character.bytes);
-  }
-  return result;
-}
+std::string printable(std::string_view text) { return made_printable(text, false); }
+
+std::string printable_lines(std::string_view text) { return made_printable(text, true); }
 
 }  // namespace reprise::cli

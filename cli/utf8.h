@@ -25,7 +25,11 @@ int display_width(std::string_view text);
 /// The text, or as much of its beginning as fits into `columns` together with a final "…".
 std::string fit(std::string_view text, int columns);
 
-/// The text with control characters turned into spaces and broken UTF-8 into U+FFFD.
+/// The text as one line that shows what it holds: control characters turned into spaces; broken UTF-8, and
+/// characters that turn the direction of text or hide it, into U+FFFD.
 std::string printable(std::string_view text);
+
+/// The same, but its line ends and tabs stay.
+std::string printable_lines(std::string_view text);
 
 }  // namespace reprise::cli

@@ -1,6 +1,9 @@
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -9,6 +12,7 @@
 
 #include "cli/files.h"
 #include "cli/format.h"
+#include "cli/json.h"
 #include "cli/plot.h"
 #include "cli/plot_layout.h"
 #include "cli/progress.h"
@@ -21,6 +25,7 @@ using namespace reprise;
 using namespace reprise::cli;
 namespace fs = std::filesystem;
 using Catch::Matchers::Contains;
+using namespace std::string_literals;
 
 namespace {
 
@@ -123,6 +128,47 @@ TEST_CASE("text is as wide as a terminal shows it", "[presentation]") {
   CHECK(printable("a\xE2\x82") == "a\xEF\xBF\xBD\xEF\xBF\xBD");  // cut short
   CHECK(printable("\xC0\xAF") == "\xEF\xBF\xBD\xEF\xBF\xBD");    // overlong
   CHECK(printable("\xED\xA0\x80").size() == 9);                  // a surrogate
+}
+
+TEST_CASE("what would act on a terminal, or hide, is not shown", "[presentation]") {
+  const std::string replacement = "\xEF\xBF\xBD";
+  for (const std::string& control :
+       {"\x1b"s, "\x07"s, "\0"s, "\x7f"s, "\r"s, "\b"s, "\xC2\x9B"s, "\xC2\x85"s}) {
+    CHECK(printable("a" + control + "b") == "a b");
+    CHECK(printable_lines("a" + control + "b\n\tc") == "a b\n\tc");
+  }
+  CHECK(printable("a\n\tb") == "a  b");
+  for (const std::string character :
+       {"\u061C", "\u200E", "\u200F", "\u202A", "\u202B", "\u202C", "\u202D", "\u202E", "\u2066", "\u2067",
+        "\u2068", "\u2069", "\u2028", "\u2029", "\u206A", "\uFEFF", "\uFFF9", "\U000E0041"}) {
+    CHECK(printable("a" + character + "b") == "a" + replacement + "b");
+    CHECK(printable_lines("a" + character + "\n") == "a" + replacement + "\n");
+  }
+  for (const std::string kept :
+       {"\u05D0", "\u0627", "\u200D", "\u200C", "\uFE0F", "\u00E9", "\U0001F468\u200D\U0001F469"})
+    CHECK(printable(kept) == kept);
+  CHECK(printable("\x9B") == replacement);  // a C1 byte by itself
+}
+
+TEST_CASE("tables and progress stand any width of a terminal", "[presentation]") {
+  for (const int columns : {-1, 0, 1, 2, 3, 7, 65535}) {
+    CAPTURE(columns);
+    const Terminal terminal{.interactive = true, .colour = true, .columns = columns};
+    Table table({{.title = "a name", .align = Align::left}, {.title = "n"}});
+    table.add_row({"checkpoint::segment of block 3", "1"});
+    CHECK_THAT(table.render(terminal), Contains("1\n"));
+    std::ostringstream out;
+    Progress progress(out, terminal, "training", 10, Unwatched::silent, [] { return 0.0; });
+    progress.update(5, "loss 1");
+    CHECK(display_width(out.str().substr(5)) <= std::max(columns - 1, 0));
+  }
+}
+
+TEST_CASE("results are JSON in ASCII whatever names they hold", "[presentation]") {
+  const std::string name = "\x1b[31m\xff\u202E</script>\u00E9";
+  const std::string text = json_text({{"name", name}});
+  CHECK(std::all_of(text.begin(), text.end(), [](char c) { return c == '\n' || (c >= ' ' && c < 0x7F); }));
+  CHECK(nlohmann::json::parse(text)["name"] == "\x1b[31m\uFFFD\u202E</script>\u00E9");
 }
 
 TEST_CASE("a table aligns its columns", "[presentation]") {
@@ -247,6 +293,83 @@ TEST_CASE("files that cannot be written give an error and no debris", "[presenta
   CHECK_THAT(message(""), Contains("cannot be written"));
   CHECK_THAT(message("/dev/full"), Contains("No space left"));
   CHECK(folder.entries() == 0);
+}
+
+TEST_CASE("a file that cannot be written whole leaves the one that is there", "[presentation]") {
+  const Folder folder;
+  const fs::path path = folder.path / "result.json";
+  write_file_atomically(path, "old");
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{.rlim_cur = 8192, .rlim_max = before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  std::string message;
+  try {
+    write_file_atomically(path, std::string(100000, 'x'));
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  CHECK_THAT(message, Contains("[write] ") && Contains("File too large") && Contains("ulimit"));
+  CHECK(content_of(path) == "old");
+  CHECK(folder.entries() == 1);
+}
+
+TEST_CASE("a file is tried out before it is needed, and stays as it is", "[presentation]") {
+  const Folder folder;
+  const auto refused = [](const fs::path& path, const std::string& message) {
+    CAPTURE(path);
+    CHECK_THROWS_WITH(require_writable(path), Contains("[write] ") && Contains(message));
+    CHECK_THROWS_WITH(write_file_atomically(path, "text"), Contains("[write] ") && Contains(message));
+  };
+  write_file_atomically(folder.path / "there", "text");
+  fs::create_symlink("there", folder.path / "link");
+  fs::create_symlink("new", folder.path / "dangling");
+  fs::create_symlink("loop", folder.path / "loop");
+  const std::string longest(255, 'n');
+  for (const fs::path& good :
+       {folder.path / "there", folder.path / "link", folder.path / "dangling", folder.path / "absent",
+        folder.path / longest, fs::path("/dev/null"), fs::path()})
+    CHECK_NOTHROW(require_writable(good));
+  CHECK(content_of(folder.path / "there") == "text");
+  CHECK(folder.entries() == 4);
+  refused(folder.path / (longest + "n"), "give a shorter name");
+  refused(folder.path / "none" / "file", "make it first");
+  refused(folder.path / "there" / "file", "Not a directory");
+  refused(folder.path, "name a file in that folder");
+  refused(folder.path / "new-folder/", "name a file in that folder");
+  refused(folder.path / "loop", "symbolic links");
+  refused("/proc/result.json", "cannot be written");
+  refused(folder.path / "\x1b[31m" / "file", " [31m");
+  CHECK(folder.entries() == 4);
+  write_file_atomically(folder.path / longest, "long");
+  write_file_atomically(folder.path / "dangling", "made");
+  CHECK(content_of(folder.path / longest) == "long");
+  CHECK(content_of(folder.path / "new") == "made");
+  CHECK(fs::is_symlink(folder.path / "dangling"));
+}
+
+TEST_CASE("files that are one are found by any of their names", "[presentation]") {
+  const Folder folder;
+  write_file_atomically(folder.path / "data", "text");
+  fs::create_symlink("data", folder.path / "link");
+  fs::create_directory(folder.path / "in");
+  fs::create_symlink("in", folder.path / "also-in");
+  const auto same = [](const fs::path& a, const fs::path& b) {
+    const std::vector<NamedFile> none;
+    CHECK_THROWS_WITH(require_distinct({{"--a", a}, {"--b", b}}, none),
+                      Contains("--a and --b name the same file"));
+    CHECK_THROWS_WITH(require_distinct({{"--a", a}}, {{"--b", b}}),
+                      Contains("--b and --a name the same file"));
+  };
+  same(folder.path / "data", folder.path / "in" / ".." / "data");
+  same(folder.path / "link", folder.path / "data");
+  same(folder.path / "in" / "absent", folder.path / "also-in" / "absent");
+  CHECK_NOTHROW(require_distinct({{"--a", folder.path / "data"}, {"--b", folder.path / "in" / "data"}}, {}));
+  CHECK_NOTHROW(require_distinct({{"--a", ""}, {"--b", ""}}, {{"--c", ""}}));
+  CHECK_NOTHROW(require_distinct({{"--a", "/dev/null"}, {"--b", "/dev/null"}}, {}));
 }
 
 TEST_CASE("ticks are round and reach the highest value", "[presentation]") {

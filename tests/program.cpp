@@ -42,11 +42,21 @@ std::optional<fs::path> reprise_program() {
 }
 
 Program::Program(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words{reprise_program().value().string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  start(std::move(words));
+}
+
+Program::Program(const std::string& script, const std::vector<std::string>& arguments) {
+  std::vector<std::string> words{"/bin/sh", "-c", script, reprise_program().value().string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  start(std::move(words));
+}
+
+void Program::start(std::vector<std::string> words) {
   std::string folder = (fs::temp_directory_path() / "reprise-run-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) throw std::runtime_error("no temporary folder can be made");
   folder_ = folder;
-  std::vector<std::string> words{reprise_program().value().string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -94,6 +104,10 @@ Ended Program::wait() {
 }
 
 Ended run_program(const std::vector<std::string>& arguments) { return Program(arguments).wait(); }
+
+Ended run_shell(const std::string& script, const std::vector<std::string>& arguments) {
+  return Program(script, arguments).wait();
+}
 
 nlohmann::json read_json(const fs::path& path) {
   std::ifstream file(path);

@@ -21,6 +21,8 @@ struct Ended {
 class Program {
  public:
   explicit Program(const std::vector<std::string>& arguments);
+  /// A shell that runs `script`, in which "$0" is the program and "$@" are the arguments.
+  Program(const std::string& script, const std::vector<std::string>& arguments);
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -31,11 +33,14 @@ class Program {
   Ended wait();
 
  private:
+  void start(std::vector<std::string> words);
+
   std::filesystem::path folder_;
   int process_ = -1;
 };
 
 /// Runs the program to its end.
 Ended run_program(const std::vector<std::string>& arguments);
+Ended run_shell(const std::string& script, const std::vector<std::string>& arguments = {});
 
 nlohmann::json read_json(const std::filesystem::path& path);

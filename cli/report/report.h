@@ -33,8 +33,10 @@ struct Report {
   std::vector<RunReport> runs;
 };
 
-/// Makes the folder where there is none; throws Error unless files can be made in it.
-void prepare_report_folder(const std::filesystem::path& folder);
+/// Makes the folder where there is none; throws Error unless the files of a report on these settings can be
+/// written into it. Returns them.
+std::vector<std::filesystem::path> prepare_report_folder(const std::filesystem::path& folder,
+                                                         const std::vector<std::string>& settings);
 
 /// Writes report.html, trace.json and a snapshot-<setting>.json for each run into `folder`.
 void write_report(const std::filesystem::path& folder, const Report& report);

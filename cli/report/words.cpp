@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
+#include "cli/json.h"
 #include "reprise/shape.h"
 
 namespace reprise::cli {
@@ -23,8 +22,6 @@ std::string_view path_of(const Place* place) {
   return place == nullptr ? std::string_view() : std::string_view(place->path);
 }
 
-std::string json_string(std::string_view text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string json_string(std::string_view text) { return json_text(text, -1); }
 
 }  // namespace reprise::cli

@@ -14,7 +14,7 @@ std::string tensor_text(const Origin& origin);
 /// "transformer.h.3.mlp"; empty when unknown.
 std::string_view path_of(const Place* place);
 
-/// A text as a string of JSON, quotes included; what is not UTF-8 is replaced.
+/// A text as a string of JSON in ASCII, quotes included; what is not UTF-8 is replaced.
 std::string json_string(std::string_view text);
 
 }  // namespace reprise::cli

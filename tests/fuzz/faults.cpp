@@ -1,0 +1,83 @@
+#include "faults.h"
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+namespace reprise::fuzz {
+namespace {
+
+struct State {
+  long calls = 0;
+  long fails_at = 0;
+  int own = 0;
+};
+constinit thread_local State state;
+
+bool fails_now() {
+  if (state.own > 0) return false;
+  ++state.calls;
+  return state.fails_at > 0 && state.calls == state.fails_at;
+}
+
+void* take(std::size_t bytes, std::size_t alignment) {
+  if (fails_now()) return nullptr;
+  if (bytes == 0) bytes = 1;
+  if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes);
+  void* memory = nullptr;
+  return ::posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
+}
+
+void* take_or_throw(std::size_t bytes, std::size_t alignment) {
+  void* memory = take(bytes, alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void fail_new(long n) {
+  state.calls = 0;
+  state.fails_at = n;
+}
+
+long new_calls() { return state.calls; }
+
+OwnMemory::OwnMemory() { ++state.own; }
+OwnMemory::~OwnMemory() { --state.own; }
+
+}  // namespace reprise::fuzz
+
+using reprise::fuzz::take;
+using reprise::fuzz::take_or_throw;
+
+// NOLINTBEGIN(misc-new-delete-overloads)
+void* operator new(std::size_t n) { return take_or_throw(n, 1); }
+void* operator new[](std::size_t n) { return take_or_throw(n, 1); }
+void* operator new(std::size_t n, std::align_val_t a) {
+  return take_or_throw(n, static_cast<std::size_t>(a));
+}
+void* operator new[](std::size_t n, std::align_val_t a) {
+  return take_or_throw(n, static_cast<std::size_t>(a));
+}
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return take(n, 1); }
+void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return take(n, 1); }
+void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return take(n, static_cast<std::size_t>(a));
+}
+void* operator new[](std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return take(n, static_cast<std::size_t>(a));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
+void operator delete[](void* p, const std::nothrow_t&) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { std::free(p); }
+void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept { std::free(p); }
+// NOLINTEND(misc-new-delete-overloads)

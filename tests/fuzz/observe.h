@@ -1,0 +1,61 @@
+// What a run shows: a list of observations that must be the same with and without segments.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <vector>
+
+#include "reprise/reprise.h"
+
+namespace reprise::fuzz {
+
+/// Thrown by hooks and by what programs throw themselves.
+struct Planned : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+enum class What : std::uint8_t { value, error, gradient, hooks, last_value, last_gradient, generator };
+
+/// How an exception is told from another.
+enum class Thrown : std::uint8_t {
+  none,
+  shape,
+  type,
+  value,
+  tape,
+  anomaly,
+  device,
+  memory,  // OutOfMemory or std::bad_alloc
+  error,   // Error itself
+  planned,
+  foreign  // what no call of the library may throw
+};
+
+struct Observation {
+  std::uint32_t at = 0;  // the instruction
+  What what = What::value;
+  std::uint16_t part = 0;  // which result, or whose gradient
+  bool stale = false;      // of an error: a replay would need what was changed in place
+  std::uint64_t value = 0;
+  bool operator==(const Observation& other) const {
+    return at == other.at && what == other.what && part == other.part && value == other.value;
+  }
+};
+
+using Log = std::vector<Observation>;
+
+inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t z = (a ^ b) * 0x9e3779b97f4a7c15u;
+  return (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9u;
+}
+
+/// Of sizes, type and every bit of the elements; reads the memory and nothing else. 0 of an undefined tensor.
+std::uint64_t digest(const Tensor& tensor);
+
+/// Of the exception under way.
+Thrown classify(bool& stale, std::string& text);
+
+const char* name_of(What what);
+const char* name_of(Thrown thrown);
+
+}  // namespace reprise::fuzz

@@ -43,7 +43,7 @@ class Numbers {
 
 inline std::vector<std::uint8_t> random_bytes(std::uint64_t seed, std::size_t most) {
   Numbers numbers(seed);
-  std::vector<std::uint8_t> bytes(most / 8 + numbers.next() % (most - most / 8));
+  std::vector<std::uint8_t> bytes(most / 4 + numbers.next() % (most - most / 4));
   for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(numbers.next() >> 24);
   return bytes;
 }

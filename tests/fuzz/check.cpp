@@ -57,8 +57,12 @@ class Runner {
   Outcome operator()(const Mode& mode, Verdict& verdict) {
     static const std::uint64_t right = small_step();
     const Books before;
+    reset_tape_counters();
     Outcome outcome = run(program_, mode);
     ++verdict.runs;
+    verdict.played += tape_counters().backward_nodes;
+    verdict.replayed += tape_counters().replayed_nodes;
+    for (const Observation& o : outcome.log) verdict.errors += o.what == What::error ? 1 : 0;
     const Books after;
     const char* which = mode.segments ? "with segments" : "without segments";
     if (verdict.finding) return outcome;
@@ -108,8 +112,8 @@ std::optional<Finding> compare(const Program& program, const Outcome& right, con
     std::string kind;
     const auto where = [&](const Observation& o) {
       std::string name = "at the end";
-      for_each(program.code, [&](const Instruction& i) {
-        if (i.at == o.at) name = name_of(i.kind);
+      for_each(program.code, [&](const Instruction& instruction) {
+        if (instruction.at == o.at) name = name_of(instruction.kind);
       });
       return " (" + name + ")";
     };
@@ -123,7 +127,14 @@ std::optional<Finding> compare(const Program& program, const Outcome& right, con
                                                                          : "wrong value";
     }
     kind += where(g->what == What::error ? *g : *r);
-    return Finding{kind, fmt::format("without segments, {}; with, {}", describe(*r), describe(*g))};
+    const auto said = [](const Outcome& outcome) {
+      std::string text;
+      for (const auto& [at, words] : outcome.texts) text += fmt::format("\n      {}: {}", at, words);
+      return text.empty() ? "\n      nothing" : text;
+    };
+    return Finding{kind,
+                   fmt::format("without segments, {}; with, {}\n    errors without:{}\n    errors with:{}",
+                               describe(*r), describe(*g), said(right), said(got))};
   }
   return {};
 }

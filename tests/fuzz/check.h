@@ -21,6 +21,10 @@ struct Verdict {
   std::optional<Finding> finding;
   bool stale = false;  // segments refused to replay from what was changed in place; compared up to there
   long runs = 0;
+  // In all runs, on their main thread:
+  long played = 0;    // nodes, backward
+  long replayed = 0;  // nodes
+  long errors = 0;    // that instructions threw
 };
 
 /// Runs the program in every way that the setting asks for.

@@ -68,7 +68,7 @@ void Executor::failed(const Instruction& i) {
   if (i.kind == Kind::backward && thrown != Thrown::memory) observe_played(i.at);
   const std::lock_guard lock(shared_.mutex);
   if (thrown == Thrown::foreign && shared_.foreign.empty()) shared_.foreign = text;
-  if (shared_.mode.keep_texts) shared_.texts[i.at] = text;
+  shared_.texts[i.at] = text;
   if (thrown == Thrown::memory) {
     shared_.out_of_memory = true;
     if (shared_.mode.after != After::go_on) throw Unwind{1 << 20};
@@ -267,7 +267,7 @@ void Executor::observe_gradients(std::uint32_t at, What what) {
     } catch (const TapeError&) {
       value = 1;  // incomplete, as a backward stopped midway
     }
-    if (value != 0) note(at, what, id, mix(value, id));
+    if (value != 0) note(at, what, id, mix(mix(value, 77), id));
   });
 }
 

@@ -45,6 +45,7 @@ class Composer {
   bool change_in_place();
   bool hang_hook();
   bool let_go(bool elsewhere);
+  void let_go_since(Id first);
   bool touch_gradients();
   void unwind();
   void scope(Instruction scope, int bodies = 1);
@@ -66,11 +67,20 @@ Program Composer::compose() {
   program.setting = setting_.name;
   scene_.code = &program.code;
   begin();
-  for (int n = 0; n < 80 && !b_.exhausted(); ++n) {
-    instruction();
-    left_ = false;
+  while (scene_.size() < 160 && !b_.exhausted()) {
+    // A forward, and one or more losses of it.
+    for (int n = b_.between(6, 24); n > 0 && !b_.exhausted(); --n) {
+      instruction();
+      left_ = false;
+    }
+    for (int plays = b_.between(1, 3); plays > 0; --plays) {
+      play();
+      if (b_.chance(48)) instruction();
+      left_ = false;
+    }
+    if (b_.chance(64)) let_go_since(0);
   }
-  for (int plays = b_.between(1, 2); plays > 0; --plays) play();
+  play();
   program.ids = scene_.size();
   return program;
 }
@@ -81,6 +91,7 @@ void Composer::begin() {
   scene_.type = types[b_.below(8)];
   const int width = b_.between(2, 4);
   scene_.make_leaf(scene_.type, Sizes{.rank = 2, .n = {b_.between(1, 4), width}});
+  scene_.make_leaf(scene_.type, Sizes{.rank = 1, .n = {width}});
   scene_.make_leaf(scene_.type, Sizes{.rank = 2, .n = {width, width}});
   for (int more = b_.below(3); more > 0; --more) scene_.make_leaf(scene_.type, scene_.some_sizes());
 }
@@ -130,7 +141,9 @@ void Composer::scope(Instruction scope, int bodies) {
   for (int i = 0; i < bodies; ++i) {
     Code body;
     scene_.code = &body;
+    const Id first = scene_.size();
     instructions(b_.between(bodies > 1 ? 1 : 2, bodies > 1 ? 4 : 10));
+    if (!left_) let_go_since(first);
     scope.bodies.push_back(std::move(body));
     if (left_) break;
   }
@@ -225,8 +238,11 @@ bool Composer::other_instruction() {
     case 0:
     case 1:
     case 2:
-    case 3:
       return let_go(false);
+    case 3:
+      let_go_since(static_cast<Id>(scene_.concurrent ? scene_.first_own
+                                                     : scene_.size() - std::min<Id>(scene_.size(), 12)));
+      return true;
     case 4:
       scene_.make_leaf(scene_.type, scene_.some_sizes());
       return true;
@@ -244,7 +260,8 @@ bool Composer::other_instruction() {
     case 10:
       return touch_gradients();
     default:
-      play();
+      if (b_.below(4) == 0) return play(), true;
+      operate();
       return true;
   }
 }
@@ -265,6 +282,24 @@ bool Composer::let_go(bool elsewhere) {
   ins.p[0] = static_cast<std::int16_t>(elsewhere && b_.below(2) == 1);
   scene_.emit(std::move(ins));
   return true;
+}
+
+/// Most of what was made since then is no longer held, as variables of a block are not; its result is,
+/// mostly.
+void Composer::let_go_since(Id first) {
+  Id result = kNone;
+  for (Id id = first; id < scene_.size(); ++id) {
+    const Known& known = scene_[id];
+    if (known.alive && known.wants && !known.spent &&
+        (result == kNone || known.depth >= scene_[result].depth))
+      result = id;
+  }
+  if (b_.chance(24)) result = kNone;
+  for (Id id = scene_.size(); id-- > first;) {
+    if (!scene_[id].alive || (scene_[id].leaf && scene_[id].wants) || id == result || b_.chance(48)) continue;
+    scene_[id].alive = false;
+    scene_.emit({.kind = Kind::drop, .in = {id, kNone, kNone, kNone, kNone, kNone}});
+  }
 }
 
 bool Composer::change_in_place() {
@@ -361,27 +396,31 @@ Id Composer::wanting() {
 
 /// A scalar that wants a gradient, made where there is none.
 Id Composer::loss() {
-  const Id id = scene_.pick([](const Known& k) { return k.wants && !k.leaf && is_float(k); });
-  if (id == kNone || scene_[id].sizes.numel() == 1) return id;
-  if (b_.below(3) == 0) operate(operation_called("square(mv(x))"));
+  // Rather deep ones; now and then any.
+  Id id = kNone;
+  for (int depth = b_.between(0, 16); depth >= 0 && id == kNone; depth -= 2)
+    id = scene_.pick([&](const Known& k) { return k.wants && !k.leaf && is_float(k) && k.depth >= depth; });
+  if (id == kNone || (scene_[id].sizes.numel() == 1 && b_.below(4) != 0)) return id;
+  if (b_.below(3) == 2) operate(operation_called("square(mv(x))"));
   static constexpr std::string_view means[] = {"sum(x)", "mean(x)", "sum(x)", "max(x)"};
   Instruction ins{.kind = Kind::operation, .what = operation_called(means[b_.below(4)])};
   ins.in[0] = id;
-  Known known{.type = scene_[id].type, .wants = !scene_.no_grad, .parents = {id}};
+  Known known{
+      .type = scene_[id].type, .wants = !scene_.no_grad, .depth = scene_[id].depth + 1, .parents = {id}};
   const Id result = scene_.result(ins, known);
   scene_.emit(std::move(ins));
   return result;
 }
 
 void Composer::play() {
-  const bool retain = b_.below(4) == 0;
-  if (!may_accumulate_ || b_.below(4) == 0) {
+  const bool retain = b_.below(4) == 3;
+  if (!may_accumulate_ || b_.below(4) == 3) {
     if (const Id output = loss(); output != kNone) play_for_gradients(output, retain);
     return;
   }
   Instruction ins{.kind = Kind::backward};
   ins.p[0] = retain;
-  if (b_.below(8) == 0) {
+  if (b_.below(8) == 7) {
     ins.p[1] = 1;
     ins.in[0] = wanting();
     if (ins.in[0] == kNone) return;
@@ -392,7 +431,7 @@ void Composer::play() {
   } else {
     ins.in[0] = loss();
     if (ins.in[0] == kNone) return;
-    if (b_.below(6) == 0) ins.in[1] = loss();
+    if (b_.below(6) == 5) ins.in[1] = loss();
   }
   if (depth_ > 0 && b_.chance(setting_.errors))
     ins.escapes = static_cast<std::uint8_t>(b_.between(1, depth_));
@@ -409,7 +448,8 @@ void Composer::play_for_gradients(Id output, bool retain) {
   ins.p[0] = retain;
   for (std::size_t i = 1, n = static_cast<std::size_t>(b_.between(1, 3)); i <= n; ++i) {
     // Results that were played are asked for too.
-    const Id id = scene_.pick([](const Known& k) { return k.wants && (k.leaf || is_float(k)); });
+    const bool leaf = b_.below(2) == 0;
+    const Id id = scene_.pick([&](const Known& k) { return k.wants && is_float(k) && (k.leaf || !leaf); });
     if (id == kNone) break;
     ins.in[i] = id;
     Known known{.type = scene_[id].type, .sizes = scene_[id].sizes, .leaf = true};
@@ -428,7 +468,7 @@ Program generate(std::span<const std::uint8_t> bytes, const Setting& setting) {
 }
 
 Program generate(std::uint64_t seed, const Setting& setting) {
-  const std::vector<std::uint8_t> bytes = random_bytes(seed, 480);
+  const std::vector<std::uint8_t> bytes = random_bytes(seed, 900);
   Program program = generate(bytes, setting);
   program.seed = seed;
   return program;

@@ -32,11 +32,13 @@ struct Options {
   bool listing = false;
   bool keep = false;  // the program as it is, without making it smaller
   int most_shown = 2;
+  double shrink_seconds = 15;
 };
 
 struct Row {
   const Setting* setting;
-  std::uint64_t programs = 0, runs = 0, instructions = 0, stale = 0, findings = 0;
+  std::uint64_t programs = 0, runs = 0, instructions = 0, stale = 0, findings = 0, played = 0, replayed = 0,
+                errors = 0;
   double seconds = 0;
   std::map<std::string, std::uint64_t> kinds{};
 };
@@ -102,7 +104,7 @@ Options parse(int argc, char** argv) {
 /// What the program shows, found in a child.
 std::optional<Finding> probe(Worker& worker, const Program& program, const Setting& setting) {
   return worker.run([&] {
-    worker.begin(program.seed);
+    worker.begin(program.seed, 3);
     const Verdict verdict = check(program, setting);
     if (verdict.finding) worker.report(*verdict.finding);
   });
@@ -119,7 +121,9 @@ void show(Worker& worker, Program program, const Setting& setting, const Finding
   const std::uint64_t seed = program.seed;
   const std::size_t before = size_of(program);
   if (!options.keep) {
+    const Clock::time_point start = Clock::now();
     program = shrink(std::move(program), [&](const Program& candidate) {
+      if (since(start) > options.shrink_seconds) return false;
       const std::optional<Finding> found = probe(worker, candidate, setting);
       return found && *found == finding;
     });
@@ -144,7 +148,8 @@ void show(Worker& worker, Program program, const Setting& setting, const Finding
 Row fuzz(Worker& worker, const Setting& setting, double seconds, const Options& options) {
   Row row{&setting};
   Board& board = worker.board();
-  board.programs = board.stale = board.runs = board.instructions = 0;
+  board.programs = board.stale = board.runs = board.instructions = board.played = board.replayed =
+      board.errors = 0;
   const Clock::time_point start = Clock::now();
   const bool terminal = ::isatty(STDERR_FILENO) != 0;
   std::uint64_t next = options.seed;
@@ -161,6 +166,9 @@ Row fuzz(Worker& worker, const Setting& setting, double seconds, const Options& 
         const Program program = generate(seed, setting);
         const Verdict verdict = check(program, setting);
         board.runs += static_cast<std::uint64_t>(verdict.runs);
+        board.played += static_cast<std::uint64_t>(verdict.played);
+        board.errors += static_cast<std::uint64_t>(verdict.errors);
+        board.replayed += static_cast<std::uint64_t>(verdict.replayed);
         board.instructions += size_of(program);
         board.stale += verdict.stale ? 1u : 0u;
         board.programs += 1;
@@ -185,18 +193,25 @@ Row fuzz(Worker& worker, const Setting& setting, double seconds, const Options& 
   row.runs = board.runs;
   row.instructions = board.instructions;
   row.stale = board.stale;
+  row.played = board.played;
+  row.errors = board.errors;
+  row.replayed = board.replayed;
   row.seconds = since(start);
   return row;
 }
 
 void print_table(const std::vector<Row>& rows) {
-  fmt::print("\n{:<12} {:>10} {:>10} {:>12} {:>8} {:>9} {:>9} {:>12}\n", "setting", "programs", "runs",
-             "instructions", "stale", "findings", "seconds", "programs/s");
+  // A run plays and replays so many nodes, and throws so many errors, in the mean.
+  fmt::print("\n{:<12} {:>10} {:>10} {:>13} {:>8} {:>9} {:>8} {:>8} {:>9} {:>8} {:>11}\n", "setting",
+             "programs", "runs", "instructions", "played", "replayed", "errors", "stale", "findings",
+             "seconds", "programs/s");
   Row all{nullptr};
   const auto line = [](std::string_view name, const Row& row) {
-    fmt::print("{:<12} {:>10} {:>10} {:>12} {:>8} {:>9} {:>9.1f} {:>12.0f}\n", name, row.programs, row.runs,
-               row.instructions, row.stale, row.findings, row.seconds,
-               static_cast<double>(row.programs) / std::max(row.seconds, 1e-9));
+    const double runs = std::max(1.0, static_cast<double>(row.runs));
+    fmt::print("{:<12} {:>10} {:>10} {:>13} {:>8.1f} {:>9.1f} {:>8.2f} {:>8} {:>9} {:>8.1f} {:>11.0f}\n",
+               name, row.programs, row.runs, row.instructions, static_cast<double>(row.played) / runs,
+               static_cast<double>(row.replayed) / runs, static_cast<double>(row.errors) / runs, row.stale,
+               row.findings, row.seconds, static_cast<double>(row.programs) / std::max(row.seconds, 1e-9));
   };
   for (const Row& row : rows) {
     line(row.setting->name, row);
@@ -204,6 +219,9 @@ void print_table(const std::vector<Row>& rows) {
     all.runs += row.runs;
     all.instructions += row.instructions;
     all.stale += row.stale;
+    all.played += row.played;
+    all.errors += row.errors;
+    all.replayed += row.replayed;
     all.findings += row.findings;
     all.seconds += row.seconds;
   }

@@ -38,7 +38,8 @@ struct Observation {
   bool stale = false;      // of an error: a replay would need what was changed in place
   std::uint64_t value = 0;
   bool operator==(const Observation& other) const {
-    return at == other.at && what == other.what && part == other.part && value == other.value;
+    return at == other.at && what == other.what && part == other.part && value == other.value &&
+           stale == other.stale;
   }
 };
 

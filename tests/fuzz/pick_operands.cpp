@@ -27,7 +27,7 @@ class Picker {
   }
 
   bool take(int i, const Fits& fits) {
-    const Id id = scene_.pick(fits);
+    const Id id = scene_.pick_stream(fits);
     ins_.in[static_cast<std::size_t>(i)] = id;
     return id != kNone;
   }
@@ -58,6 +58,8 @@ class Picker {
       for (const Id id : ins_.in)
         if (id != kNone && scene_[id].wants && !scene_[id].leaf) k.parents.push_back(id);
     }
+    for (const Id id : ins_.in)
+      if (id != kNone) k.depth = std::max(k.depth, scene_[id].depth + 1);
     results_.push_back(std::move(k));
     return true;
   }

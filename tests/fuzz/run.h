@@ -22,7 +22,6 @@ struct Mode {
   Faults faults = Faults::none;
   long fails_at = 0;  // the allocation that fails, counted from 1
   After after = After::stop;
-  bool keep_texts = false;
 };
 
 struct Outcome {

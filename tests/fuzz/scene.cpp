@@ -29,18 +29,36 @@ Id Scene::result(Instruction& instruction, const Known& known) {
 }
 
 Id Scene::pick(const Fits& fits) {
-  std::array<Id, 12> found{};
+  // Late ones twice as often, so that programs are deep; now and then any, so that they have several ends.
+  std::array<Id, 40> found{};
   int n = 0;
-  for (Id id = size(); id-- > 0 && n < static_cast<int>(found.size());) {
+  const int most = bytes_.chance(80) ? 40 : 10;
+  for (Id id = size(); id-- > 0 && n < most;) {
     const Known& known = known_[id];
     if (!known.alive || !fits(known)) continue;
     if (known.wants && !known.leaf && (known.spent || known.tape != tape)) continue;
     found[static_cast<std::size_t>(n++)] = id;
   }
   if (n == 0) return kNone;
-  // Late ones twice as often: programs are deep.
   const int k = bytes_.below(n + std::min(n, 4));
   return found[static_cast<std::size_t>(k < n ? k : k - n)];
+}
+
+Id Scene::pick_stream(const Fits& fits) {
+  const int choice = bytes_.below(8);
+  if (choice == 0) return pick(fits);
+  const auto wanting = [&](const Known& k) { return k.wants && fits(k); };
+  if (choice < 5) {
+    Id deepest = kNone;
+    for (Id id = size(); id-- > 0;) {
+      const Known& k = known_[id];
+      if (!k.alive || k.spent || k.tape != tape || !wanting(k)) continue;
+      if (deepest == kNone || k.depth > known_[deepest].depth) deepest = id;
+    }
+    if (deepest != kNone) return deepest;
+  }
+  const Id id = pick(wanting);
+  return id != kNone ? id : pick(fits);
 }
 
 Id Scene::pick_or_make(const Fits& fits, DType wanted, const Sizes& sizes, int bound) {
@@ -60,7 +78,7 @@ Id Scene::make_leaf(DType wanted, const Sizes& sizes, int bound) {
     static constexpr Filling fillings[] = {Filling::host, Filling::normal, Filling::host, Filling::uniform,
                                            Filling::ones};
     leaf.what = static_cast<std::uint8_t>(fillings[bytes_.below(5)]);
-    known.wants = leaf.wants = bytes_.below(4) != 0;
+    known.wants = leaf.wants = bytes_.below(8) != 0;
   } else {
     leaf.what = static_cast<std::uint8_t>(wanted == DType::boolean ? Filling::flags : Filling::identifiers);
   }

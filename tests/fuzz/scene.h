@@ -31,6 +31,7 @@ struct Known {
   bool leaf = false;
   bool spent = false;  // a backward has played it, without retaining
   int tape = 0;        // of the thread on which it was recorded
+  int depth = 0;       // operations between it and leaves
   std::vector<Id> parents{};
 };
 
@@ -60,6 +61,8 @@ class Scene {
   using Fits = std::function<bool(const Known&)>;
   /// A living tensor, rather a late one; kNone when none fits.
   Id pick(const Fits& fits);
+  /// The same, rather one that wants a gradient, and rather one with many operations behind it.
+  Id pick_stream(const Fits& fits);
   /// One that fits, or a new leaf of these sizes.
   Id pick_or_make(const Fits& fits, DType type, const Sizes& sizes, int bound = 0);
   Id make_leaf(DType type, const Sizes& sizes, int bound = 0);

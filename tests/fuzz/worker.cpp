@@ -106,7 +106,7 @@ std::optional<Finding> Worker::run(const std::function<void()>& work) {
   int status = 0;
   ::waitpid(child, &status, 0);
   if (board_->found) return Finding{board_->kind, board_->detail};
-  if (board_->signal == SIGALRM) return Finding{"hang", fmt::format("more than {} s", kSeconds)};
+  if (board_->signal == SIGALRM) return Finding{"hang", "it does not end"};
   if (board_->signal != 0)
     return Finding{fmt::format("crash {}{}", ::sigabbrev_np(board_->signal), place(*board_)), said()};
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
@@ -124,9 +124,9 @@ std::optional<Finding> Worker::run(const std::function<void()>& work) {
   return Finding{kind, text};
 }
 
-void Worker::begin(std::uint64_t seed) {
+void Worker::begin(std::uint64_t seed, unsigned seconds) {
   board_->seed = seed;
-  ::alarm(kSeconds);
+  ::alarm(seconds);
 }
 
 void Worker::report(const Finding& finding) {

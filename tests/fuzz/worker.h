@@ -16,6 +16,9 @@ struct Board {
   std::atomic<std::uint64_t> stale;
   std::atomic<std::uint64_t> runs;
   std::atomic<std::uint64_t> instructions;
+  std::atomic<std::uint64_t> replayed;  // nodes
+  std::atomic<std::uint64_t> played;    // nodes
+  std::atomic<std::uint64_t> errors;
   int signal;
   int frames;
   void* frame[48];
@@ -26,6 +29,8 @@ struct Board {
 
 class Worker {
  public:
+  static constexpr unsigned kSeconds = 20;  // for one program
+
   Worker();
   ~Worker();
   Worker(const Worker&) = delete;
@@ -37,14 +42,12 @@ class Worker {
   std::optional<Finding> run(const std::function<void()>& work);
 
   /// In the child: the program is about to run; it has some seconds.
-  void begin(std::uint64_t seed);
+  void begin(std::uint64_t seed, unsigned seconds = kSeconds);
   /// In the child: writes the finding down and ends.
   [[noreturn]] void report(const Finding& finding);
 
   /// The functions on the way to the crash that `run` told last, one a line.
   std::string backtrace() const;
-
-  static constexpr unsigned kSeconds = 20;
 
  private:
   std::string said() const;

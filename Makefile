@@ -6,13 +6,14 @@ BUILD := tools/build.sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-all demo build test test-all test-slow test-dev test-tsan test-race build-cuda test-headers bench bundle format check-format tidy clean
+.PHONY: help setup setup-all demo build test test-all test-slow test-fuzz test-planted fuzz test-dev test-tsan test-race build-cuda test-headers bench bundle format check-format tidy clean
 
 help:
 	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory; DATA=FILE names a text"
-	@echo "make test       unit tests, gradient checks, the CUDA backend on an emulator, the installed package"
+	@echo "make test       unit tests, gradient checks, the CUDA backend on an emulator, the installed package, 20 s of random programs"
 	@echo "make test-all   all that, the slow tests, the sanitizer and race builds, the build for GPUs, and the checks of form"
 	@echo "make build      the release build, in build/release"
+	@echo "make test-fuzz  random programs with and without checkpoint segments, for FUZZ_SECONDS (600)"
 	@echo "make bench      the micro-benchmarks"
 	@echo "make bundle     headers for a build on a machine without packages, in third_party/bundle"
 	@echo "make format     format all sources        make tidy    clang-tidy on all sources"
@@ -32,14 +33,30 @@ build: setup
 	@$(BUILD) release
 
 test: build
-	@$(CTEST) --test-dir build/release -L 'unit|gradcheck|simt|install' --output-junit $(CURDIR)/build/results/release.xml
+	@$(CTEST) --test-dir build/release -L 'unit|gradcheck|simt|install|fuzz' --output-junit $(CURDIR)/build/results/release.xml
 
 test-slow: build
 	@$(CTEST) --test-dir build/release -L slow --output-junit $(CURDIR)/build/results/slow.xml
 
 test-dev test-tsan: test-%: setup
 	@$(BUILD) $*
-	@$(CTEST) --test-dir build/$* -L 'unit|gradcheck|simt' --output-junit $(CURDIR)/build/results/$*.xml
+	@$(CTEST) --test-dir build/$* -L 'unit|gradcheck|simt|fuzz' --output-junit $(CURDIR)/build/results/$*.xml
+
+# Random programs with and without segments: other ones each time, unless FUZZ_SEED says which.
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= $(shell date +%s)000
+test-fuzz: setup
+	@$(BUILD) release reprise_fuzz
+	@build/release/bin/reprise_fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --save build/results/fuzz
+
+# Faults planted in a copy of the library must be found.
+test-planted: setup
+	@tests/fuzz/plant.sh
+
+# The same programs under libFuzzer, whose inputs are kept in build/fuzz/corpus; needs clang.
+fuzz: setup
+	@$(BUILD) fuzz reprise_libfuzzer
+	@mkdir -p build/fuzz/corpus && cd build/fuzz && bin/reprise_libfuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=1024 corpus
 
 # The CUDA kernels on the CPU, checked for races; needs CUDA's headers.
 test-race: setup
@@ -54,7 +71,7 @@ build-cuda: setup
 test-headers: build
 	@$(BUILD) release all_verify_interface_header_sets
 
-test-all: test test-slow test-dev test-tsan test-race build-cuda test-headers check-format tidy
+test-all: test test-slow test-fuzz test-planted test-dev test-tsan test-race build-cuda test-headers check-format tidy
 
 bench: build
 	@tools/bench.sh build/release/bin

@@ -8,6 +8,7 @@ option(REPRISE_INSTALL "Make the install target" ${PROJECT_IS_TOP_LEVEL})
 option(REPRISE_WERROR "Strict warnings, as errors" ${PROJECT_IS_TOP_LEVEL})
 option(REPRISE_STD_THREADS "Threads by std::thread instead of OpenMP, for thread checkers; excludes oneDNN" OFF)
 option(REPRISE_CUDA "Build the CUDA backend" OFF)
+option(REPRISE_LIBFUZZER "Build the fuzzer for libFuzzer; needs clang" OFF)
 set(REPRISE_SIMT AUTO CACHE STRING "Tests of the CUDA backend on the CPU: AUTO (where CUDA's headers are found), ON, OFF")
 set_property(CACHE REPRISE_SIMT PROPERTY STRINGS AUTO ON OFF)
 

@@ -18,6 +18,9 @@ function(reprise_configure target)
       $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${REPRISE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
     target_link_options(${target} PUBLIC -fsanitize=${REPRISE_SANITIZE})
   endif()
+  if(REPRISE_LIBFUZZER)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
+  endif()
 endfunction()
 
 # Defines the layer NAME in the current folder: every source below it (except backends of CUDA), its public headers in include/, and

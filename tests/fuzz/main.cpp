@@ -30,6 +30,7 @@ struct Options {
   std::string replay;
   std::string save;
   bool listing = false;
+  bool first = false;  // one finding is enough
   bool keep = false;  // the program as it is, without making it smaller
   int most_shown = 2;
   double shrink_seconds = 15;
@@ -55,6 +56,7 @@ constexpr const char* kUsage =
     "  --seed S       of the first program (1)\n"
     "  --setting NAME one of the table's, or all\n"
     "  --save DIR     writes every finding, made smaller, as DIR/<name>.txt and .cpp\n"
+    "  --first        ends at the first finding\n"
     "  --show N       findings of a kind that are made smaller and shown, for each setting (2)\n"
     "  --replay X     one program, by its seed or from a file, made smaller if it shows a finding\n"
     "  --listing      prints it as C++ that compiles\n"
@@ -70,6 +72,8 @@ Options parse(int argc, char** argv) {
     const std::string name = argv[i];
     if (name == "--listing") {
       o.listing = true;
+    } else if (name == "--first") {
+      o.first = true;
     } else if (name == "--keep") {
       o.keep = true;
     } else if (name == "--help" || name == "-h") {
@@ -154,11 +158,10 @@ Row fuzz(Worker& worker, const Setting& setting, double seconds, const Options& 
   const bool terminal = ::isatty(STDERR_FILENO) != 0;
   std::uint64_t next = options.seed;
   const std::uint64_t end = options.programs > ~next ? ~std::uint64_t{0} : next + options.programs;
-  while (next < end && since(start) < seconds) {
+  while (next < end && since(start) < seconds && !(options.first && row.findings > 0)) {
     // A child goes on until it has found something, for at most some seconds.
     const double child_seconds = std::min(5.0, seconds - since(start));
     board.seed = next;
-    bool complete = true;
     const std::optional<Finding> finding = worker.run([&] {
       const Clock::time_point child_start = Clock::now();
       for (std::uint64_t seed = next; seed < end && since(child_start) < child_seconds; ++seed) {
@@ -183,7 +186,6 @@ Row fuzz(Worker& worker, const Setting& setting, double seconds, const Options& 
       if (++row.kinds[kind] <= static_cast<std::uint64_t>(options.most_shown))
         show(worker, generate(board.seed, setting), setting, *finding, options);
     }
-    (void)complete;
     if (terminal)
       fmt::print(stderr, "\r{:<12} {:>9} programs {:>6} findings {:>5.0f} s ", setting.name,
                  board.programs.load(), row.findings, since(start));
@@ -278,6 +280,7 @@ int main(int argc, char** argv) try {
   for (const Setting* setting : chosen) {
     rows.push_back(fuzz(worker, *setting, options.seconds / static_cast<double>(chosen.size()), options));
     findings += rows.back().findings;
+    if (options.first && findings > 0) break;
   }
   print_table(rows);
   return findings == 0 ? 0 : 1;

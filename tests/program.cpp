@@ -31,6 +31,20 @@ std::uint64_t caught_signals(int process) {
   return 0;
 }
 
+/// What exec takes: the addresses of the words, and a null.
+std::vector<char*> pointers_to(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::vector<std::string> with_program(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words{reprise_program().value().string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return words;
+}
+
 }  // namespace
 
 std::optional<fs::path> reprise_program() {
@@ -41,25 +55,25 @@ std::optional<fs::path> reprise_program() {
 #endif
 }
 
-Program::Program(const std::vector<std::string>& arguments) {
-  std::vector<std::string> words{reprise_program().value().string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  start(std::move(words));
+Program::Program(const std::vector<std::string>& arguments, const std::vector<std::string>& environment) {
+  start(with_program(arguments), environment);
 }
 
 Program::Program(const std::string& script, const std::vector<std::string>& arguments) {
-  std::vector<std::string> words{"/bin/sh", "-c", script, reprise_program().value().string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  start(std::move(words));
+  std::vector<std::string> words{"/bin/sh", "-c", script};
+  for (std::string& word : with_program(arguments)) words.push_back(std::move(word));
+  start(std::move(words), {});
 }
 
-void Program::start(std::vector<std::string> words) {
+Program::Program(Command, std::vector<std::string> words) { start(std::move(words), {}); }
+
+void Program::start(std::vector<std::string> words, const std::vector<std::string>& environment) {
   std::string folder = (fs::temp_directory_path() / "reprise-run-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) throw std::runtime_error("no temporary folder can be made");
   folder_ = folder;
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  std::vector<std::string> variables = environment;  // the first of a name counts
+  for (char** variable = environ; *variable != nullptr; ++variable) variables.emplace_back(*variable);
+  const std::vector<char*> argv = pointers_to(words), envp = pointers_to(variables);
 
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
@@ -67,7 +81,7 @@ void Program::start(std::vector<std::string> words) {
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, (folder_ / "output").c_str(), kFlags, 0600);
   ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, (folder_ / "errors").c_str(), kFlags, 0600);
-  const int error = ::posix_spawn(&process_, argv[0], &actions, nullptr, argv.data(), environ);
+  const int error = ::posix_spawnp(&process_, argv[0], &actions, nullptr, argv.data(), envp.data());
   ::posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw std::runtime_error("cannot start " + words[0]);
 }
@@ -103,7 +117,13 @@ Ended Program::wait() {
           .errors = read_file(folder_ / "errors")};
 }
 
-Ended run_program(const std::vector<std::string>& arguments) { return Program(arguments).wait(); }
+Ended run_program(const std::vector<std::string>& arguments, const std::vector<std::string>& environment) {
+  return Program(arguments, environment).wait();
+}
+
+Ended run_command(const std::vector<std::string>& words) {
+  return Program(Program::Command{}, words).wait();
+}
 
 Ended run_shell(const std::string& script, const std::vector<std::string>& arguments) {
   return Program(script, arguments).wait();

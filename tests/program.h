@@ -20,7 +20,9 @@ struct Ended {
 /// A running program, killed at the end of its scope unless it was waited for.
 class Program {
  public:
-  explicit Program(const std::vector<std::string>& arguments);
+  /// `environment`: variables ("NAME=value") besides those of the tests.
+  explicit Program(const std::vector<std::string>& arguments,
+                   const std::vector<std::string>& environment = {});
   /// A shell that runs `script`, in which "$0" is the program and "$@" are the arguments.
   Program(const std::string& script, const std::vector<std::string>& arguments);
   ~Program();
@@ -33,14 +35,23 @@ class Program {
   Ended wait();
 
  private:
-  void start(std::vector<std::string> words);
+  friend Ended run_command(const std::vector<std::string>& words);
+  struct Command {};
+  Program(Command, std::vector<std::string> words);
+  void start(std::vector<std::string> words, const std::vector<std::string>& environment);
 
   std::filesystem::path folder_;
   int process_ = -1;
 };
 
 /// Runs the program to its end.
-Ended run_program(const std::vector<std::string>& arguments);
+Ended run_program(const std::vector<std::string>& arguments,
+                  const std::vector<std::string>& environment = {});
+
+/// Runs a command, whose first word is looked for in PATH, to its end.
+Ended run_command(const std::vector<std::string>& words);
+
+/// Runs `script` in a shell, as Program does, to its end.
 Ended run_shell(const std::string& script, const std::vector<std::string>& arguments = {});
 
 nlohmann::json read_json(const std::filesystem::path& path);

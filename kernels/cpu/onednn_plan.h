@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "exact_teams.h"
 #include "parallel.h"
 #include "reprise/kernels/dtype.h"
 
@@ -45,10 +46,12 @@ bool is_fast(const PrimitiveDescriptor& descriptor) {
 /// saves.
 inline int threads_for(double multiplications) {
   constexpr double kSerialMultiplications = 50'000;
-  return in_parallel() || multiplications < kSerialMultiplications ? 1 : num_threads();
+  return multiplications < kSerialMultiplications ? 1 : num_threads();
 }
 
-/// Makes oneDNN use this number of threads, which it asks of OpenMP, as long as it lives.
+/// Makes oneDNN use this number of threads, at most `num_threads()`, as long as it lives. oneDNN asks OpenMP
+/// for them and cuts its work for as many without looking at how many came: with fewer, parts stay undone or
+/// wait for ever.
 class ThreadScope {
  public:
   explicit ThreadScope(int threads) : before_(omp_get_max_threads()), changed_(before_ != threads) {
@@ -61,6 +64,7 @@ class ThreadScope {
   }
 
  private:
+  ExactTeams exact_;
   int before_;
   bool changed_;
 };

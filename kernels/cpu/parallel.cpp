@@ -6,14 +6,20 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <thread>
+
+#include "fork.h"
 
 #if defined(REPRISE_STD_THREADS)
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <vector>
 #else
 #include <omp.h>
+
+#include "exact_teams.h"
 #endif
 
 namespace reprise::kernels {
@@ -41,9 +47,26 @@ std::atomic<int>& thread_count() {
   return count;
 }
 
+#if defined(REPRISE_STD_THREADS)
+thread_local bool inside_region = false;
+
+int most_of_a_team() { return inside_region ? 1 : std::numeric_limits<int>::max(); }
+#else
+/// With OMP_DYNAMIC out of the way (ExactTeams), a region that is not nested gets all threads up to the
+/// limit.
+int most_of_a_team() {
+  const int levels = omp_get_active_level();
+  return levels > 0 || levels >= omp_get_max_active_levels() ? 1 : omp_get_thread_limit();
+}
+#endif
+
 }  // namespace
 
-int num_threads() { return thread_count().load(std::memory_order_relaxed); }
+int num_threads() {
+  const int wanted = thread_count().load(std::memory_order_relaxed);
+  if (wanted == 1 || cpu::lost_threads_in_fork()) return 1;
+  return std::clamp(most_of_a_team(), 1, wanted);
+}
 
 void set_num_threads(int threads) { thread_count().store(std::max(1, threads), std::memory_order_relaxed); }
 
@@ -61,8 +84,6 @@ void run_part(std::int64_t n, std::int64_t parts, std::int64_t part, Body body, 
 #if defined(REPRISE_STD_THREADS)
 
 namespace {
-
-thread_local bool inside_region = false;
 
 /// Workers that sleep between jobs; one job at a time, whoever asks.
 class Pool {
@@ -130,17 +151,25 @@ class Pool {
   bool stopping_ = false;
 };
 
+/// A pool whose workers did not survive a fork cannot be destroyed.
+struct LeavePoolAfterFork {
+  void operator()(Pool* pool) const {
+    if (!lost_threads_in_fork()) delete pool;
+  }
+};
+
 }  // namespace
 
 void run_parallel(std::int64_t n, std::int64_t parts, Body body, void* context) {
-  static Pool pool;
-  pool.run(n, parts, body, context);
+  static const std::unique_ptr<Pool, LeavePoolAfterFork> pool(new Pool);
+  pool->run(n, parts, body, context);
 }
 
 #else
 
 void run_parallel(std::int64_t n, std::int64_t parts, Body body, void* context) {
-  // The team may be smaller than asked for, hence the loop.
+  // Every part is done whatever the team; that it is the one asked for is what oneDNN needs.
+  const ExactTeams exact;
 #pragma omp parallel num_threads(static_cast <int>(parts))
   for (std::int64_t part = omp_get_thread_num(); part < parts; part += omp_get_num_threads()) {
     run_part(n, parts, part, body, context);
@@ -152,7 +181,7 @@ void run_parallel(std::int64_t n, std::int64_t parts, Body body, void* context) 
 }  // namespace cpu::detail
 
 #if defined(REPRISE_STD_THREADS)
-bool in_parallel() { return cpu::detail::inside_region; }
+bool in_parallel() { return inside_region; }
 #else
 bool in_parallel() { return omp_in_parallel() != 0; }
 #endif

@@ -15,12 +15,13 @@ void run_parallel(std::int64_t n, std::int64_t parts, Body body, void* context);
 }  // namespace detail
 
 /// Calls f(begin, end) on disjoint ranges that cover [0, n), on as many threads as give each at least `grain`
-/// items. Inside another parallel_for it runs serially. f must not throw.
+/// items. Inside another parallel region it runs serially. f must not throw.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
   if (n <= 0) return;
-  const std::int64_t parts = std::min<std::int64_t>(num_threads(), n / std::max<std::int64_t>(grain, 1));
-  if (parts <= 1 || in_parallel()) {
+  const std::int64_t worthwhile = n / std::max<std::int64_t>(grain, 1);
+  const std::int64_t parts = worthwhile <= 1 ? 1 : std::min<std::int64_t>(num_threads(), worthwhile);
+  if (parts <= 1) {
     f(std::int64_t{0}, n);
     return;
   }

@@ -6,7 +6,7 @@ BUILD := tools/build.sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-all demo build test test-all test-slow test-fuzz test-planted fuzz test-dev test-tsan test-race build-cuda test-headers bench bundle format check-format tidy clean
+.PHONY: help setup setup-all demo build test test-all test-slow test-fuzz test-planted fuzz test-dev test-tsan test-portable test-race build-cuda test-headers bench bundle format check-format tidy clean
 
 help:
 	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory; DATA=FILE names a text"
@@ -58,6 +58,11 @@ fuzz: setup
 	@$(BUILD) fuzz reprise_libfuzzer
 	@mkdir -p build/fuzz/corpus && cd build/fuzz && bin/reprise_libfuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=1024 corpus
 
+# A build for other processors than this one: kernels without AVX.
+test-portable: setup
+	@$(BUILD) portable
+	@$(CTEST) --test-dir build/portable -L unit --output-junit $(CURDIR)/build/results/portable.xml
+
 # The CUDA kernels on the CPU, checked for races; needs CUDA's headers.
 test-race: setup
 	@if tools/has_cuda.sh headers; then $(BUILD) race reprise_simt_tests reprise_simt_layer_tests && \
@@ -71,7 +76,7 @@ build-cuda: setup
 test-headers: build
 	@$(BUILD) release all_verify_interface_header_sets
 
-test-all: test test-slow test-fuzz test-planted test-dev test-tsan test-race build-cuda test-headers check-format tidy
+test-all: test test-slow test-fuzz test-planted test-dev test-tsan test-portable test-race build-cuda test-headers check-format tidy
 
 bench: build
 	@tools/bench.sh build/release/bin

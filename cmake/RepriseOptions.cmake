@@ -14,7 +14,7 @@ set_property(CACHE REPRISE_SIMT PROPERTY STRINGS AUTO ON OFF)
 
 set(REPRISE_ONEDNN AUTO CACHE STRING "Matrix products and convolutions through oneDNN: AUTO (where found), ON, OFF")
 set_property(CACHE REPRISE_ONEDNN PROPERTY STRINGS AUTO ON OFF)
-set(REPRISE_CPU_ARCH native CACHE STRING "Value of -march; x86-64-v3 for a portable build, empty for the compiler's default")
+set(REPRISE_CPU_ARCH native CACHE STRING "Value of -march; x86-64-v3 or -v2 for a portable build, empty for the compiler's default")
 set(REPRISE_SANITIZE "" CACHE STRING "Sanitizers, separated by commas: address,undefined or thread")
 
 if(REPRISE_STD_THREADS AND REPRISE_ONEDNN STREQUAL "ON")

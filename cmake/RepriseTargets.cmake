@@ -23,6 +23,13 @@ function(reprise_configure target)
   endif()
 endfunction()
 
+# Compiles SOURCES, of the current folder, for every processor of the kind: they look at which it is.
+function(reprise_compile_for_any_processor)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set_source_files_properties(${ARGV} PROPERTIES COMPILE_OPTIONS "-march=x86-64;-mno-sse3" SKIP_PRECOMPILE_HEADERS ON)
+  endif()
+endfunction()
+
 # Defines the layer NAME in the current folder: every source below it (except backends of CUDA), its public headers in include/, and
 # the layers that it may see. The target is reprise_NAME, known to users as reprise::NAME.
 function(reprise_add_layer name)

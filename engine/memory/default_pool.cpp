@@ -3,6 +3,7 @@
 #include <mutex>
 #include <utility>
 
+#include "reprise/kernels/processor.h"
 #include "reprise/memory/pool.h"
 
 namespace reprise {
@@ -41,6 +42,7 @@ std::shared_ptr<Pool> default_pool(Device device) {
   const std::lock_guard guard(state.mutex);
   std::shared_ptr<Pool>& pool = state.pools.at(place_of(device));
   if (pool == nullptr) {
+    kernels::require_processor();  // whatever allocates comes by here first
     pool = std::make_shared<Pool>(source_of(device));
     current[place_of(device)].store(pool.get(), std::memory_order_release);
   }

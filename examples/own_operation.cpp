@@ -1,5 +1,6 @@
 // An operation of one's own: a plain struct that says what comes out, what backward reads, and how both are
-// computed. It records, replays inside segments and takes part in the statistics like any other.
+// computed. It records, replays inside segments and takes part in the statistics like any other. Whatever
+// order its inputs have in memory (transposed, sliced, channels-last), it sees them row-major.
 #include <cmath>
 #include <cstdio>
 
@@ -17,22 +18,20 @@ struct Softplus {
   Specs infer(SpecSpan in) const {
     if (in[0].dtype != DType::float32)
       throw TypeError("[softplus] takes float32 tensors; convert with to(DType::float32)");
-    Spec out = in[0];
-    out.channels_last = false;
-    return {out};
+    return {in[0]};
   }
 
   Saves saves(GradMask) const { return {.inputs = 1}; }
 
-  void forward(const Exec& exec, Inputs in, Outputs out) const {
-    const kernels::ConstView x = exec.contiguous(in[0]);
+  void forward(const Exec&, Inputs in, Outputs out) const {
+    const kernels::ConstView x = in[0];
     for (std::int64_t i = 0; i < x.numel(); ++i)
       out[0].as<float>()[i] = std::log1p(std::exp(x.as<float>()[i]));
   }
 
-  void backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
-    const kernels::ConstView x = exec.contiguous(saved.input(0));
-    const kernels::ConstView dy = exec.contiguous(grads[0]);
+  void backward(const Exec&, const Saved& saved, OutGrads grads, GradSlots slots) const {
+    const kernels::ConstView x = saved.input(0);
+    const kernels::ConstView dy = grads[0];
     const kernels::Target dx = slots[0];
     for (std::int64_t i = 0; i < x.numel(); ++i) {
       const float gradient = dy.as<float>()[i] / (1 + std::exp(-x.as<float>()[i]));
@@ -55,6 +54,12 @@ int main() {
   const Tensor y =
       checkpoint::segment("twice", [&] { return sum(softplus(softplus(x))); }, {.spare_last = false});
   y.backward();
+  // The derivative is the sigmoid, in the order of the elements, not of their memory.
+  Tensor images = to_channels_last(reshape(arange(24, {.dtype = DType::float32}), {1, 2, 3, 4}) * 0.25 - 3.0);
+  images.set_requires_grad(true);
+  sum(softplus(images)).backward();
+  const float error = max(abs(images.grad() - sigmoid(images.detach()))).item<float>();
+  std::printf("channels-last: gradient within %.0e of the sigmoid\n", static_cast<double>(error));
   std::printf("%s\nreplayed nodes: %lld\n", to_string(x.grad()).c_str(),
               static_cast<long long>(tape_counters().replayed_nodes));
   return 0;

@@ -123,6 +123,13 @@ void check_refused(const Refusal& refusal) {
 
 }  // namespace
 
+TEST_CASE("the library's operations follow strides themselves", "[unit]") {
+  for (const Cases& operation : all_cases()) {
+    CAPTURE(operation.table->name);
+    CHECK(operation.table->any_layout);
+  }
+}
+
 TEST_CASE("every operation has six cases and two refusals", "[ops]") {
   for (const Cases& operation : all_cases()) {
     INFO(operation.table->name);

@@ -264,3 +264,87 @@ TEST_CASE("an exception in a replay leaves the segment dropped", "[operation][ex
     CHECK(bits_of(w.grad()) == gradient);
   }
 }
+
+namespace {
+
+/// y = x * x * row, as somebody writes it who thinks of one memory order only; also as an auxiliary.
+struct Naive {
+  static constexpr std::string_view name = "naive";
+  static constexpr int auxiliaries = 1;
+  static constexpr bool gradient_in_place = true;
+  static constexpr GradMask gradient_over_input = 1;
+  Specs infer(SpecSpan in) const { return {in[0], in[0]}; }
+  Saves saves(GradMask) const { return {.inputs = 3, .outputs = 2}; }
+  void forward(const Exec&, Inputs in, Outputs out) const {
+    for (std::int64_t i = 0; i < in[0].numel(); ++i) {
+      const double x = in[0].as<double>()[i];
+      out[1].as<double>()[i] = x * x;
+      out[0].as<double>()[i] = x * x * in[1].as<double>()[i];
+    }
+  }
+  void backward(const Exec&, const Saved& saved, OutGrads dy, GradSlots dx) const {
+    for (std::int64_t i = 0; i < saved.input(0).numel(); ++i) {
+      const double gradient = dy[0].as<double>()[i], x = saved.input(0).as<double>()[i];
+      const double to[] = {gradient * 2 * x * saved.input(1).as<double>()[i],
+                           gradient * saved.output(1).as<double>()[i]};
+      for (std::size_t k = 0; k < 2; ++k) {
+        if (!dx.wants(k)) continue;
+        double& slot = dx[k].view.as<double>()[i];
+        slot = dx[k].write == kernels::Write::accumulate ? slot + to[k] : to[k];
+      }
+    }
+  }
+  bool operator==(const Naive&) const = default;
+};
+
+Tensor in_layout(const std::string& layout, const Tensor& x) {
+  if (layout == "channels-last") return to_channels_last(x);
+  if (layout == "transposed") return transpose(transpose(x, 1, 3).contiguous(), 1, 3);
+  if (layout == "sliced") return slice(concatenate({x, x}, 2), 2, 0, x.size(2));
+  if (layout == "expanded") return expand(slice(x, 0, 0, 1), x.shape());
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("an operation that thinks of one memory order is right for all", "[operation][layouts]") {
+  const std::vector<std::string> layouts{"row-major", "channels-last", "transposed", "sliced", "expanded"};
+  for (const bool segmented : {false, true}) {
+    for (const std::string& of_x : layouts) {
+      for (const std::string& of_y : layouts) {
+        for (const bool leaves : {false, true}) {
+          CAPTURE(segmented, of_x, of_y, leaves);
+          const NothingLeft check;
+          const auto run = [&](bool naive) {
+            Tensor x = leaf_values({2, 3, 4, 5}), y = leaf_values({2, 3, 4, 5}, 0.6);
+            Tensor a = in_layout(of_x, leaves ? x.detach() : x), b = in_layout(of_y, leaves ? y.detach() : y);
+            if (leaves) {
+              a = a.detach().set_requires_grad(true);
+              b = b.detach().set_requires_grad(true);
+            }
+            const auto forward = [&] {
+              const Tensor p = naive ? apply(Naive{}, a, b) : a * a * b;
+              const Tensor q = naive ? apply(Naive{}, p, a) : p * p * a;
+              return sum(q * values({2, 3, 4, 5}, 0.4)) + sum(to_channels_last(p) * b);
+            };
+            const Tensor loss =
+                segmented ? checkpoint::segment("s", forward, {.spare_last = false}) : forward();
+            loss.backward({.retain_tape = true});
+            loss.backward();  // adds to what is there
+            Doubles all = elements_of(loss.detach());
+            for (const Tensor& t : {leaves ? a : x, leaves ? b : y}) {
+              for (const double value : elements_of(t.grad())) all.push_back(value);
+            }
+            return all;
+          };
+          const Doubles got = run(true), want = run(false);
+          REQUIRE(got.size() == want.size());
+          for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(want[i]).margin(1e-12));
+        }
+      }
+    }
+  }
+  const Tensor x = to_channels_last(values({2, 3, 4, 5}));
+  CHECK(apply(Naive{}, x, x).is_contiguous());
+  CHECK_FALSE(exp(x).is_contiguous());
+}

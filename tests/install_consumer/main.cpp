@@ -22,21 +22,19 @@ struct ScaledCube {
   rp::Specs infer(rp::SpecSpan in) const {
     if (in[0].dtype != rp::DType::float32)
       throw rp::TypeError("[scaled_cube] takes float32: convert with to()");
-    rp::Spec out = in[0];
-    out.channels_last = false;
-    return {out};
+    return {in[0]};
   }
 
-  void forward(const rp::Exec& exec, rp::Inputs in, rp::Outputs out) const {
-    const auto x = exec.contiguous(in[0]);
+  void forward(const rp::Exec&, rp::Inputs in, rp::Outputs out) const {
+    const auto x = in[0];
     const auto* from = x.as<float>();
     auto* to = out[0].as<float>();
     for (std::int64_t i = 0; i < x.numel(); ++i) to[i] = scale * from[i] * from[i] * from[i];
   }
 
-  void backward(const rp::Exec& exec, const rp::Saved& saved, rp::OutGrads dy, rp::GradSlots dx) const {
-    const auto x = exec.contiguous(saved.input(0));
-    const auto upstream = exec.contiguous(dy[0]);
+  void backward(const rp::Exec&, const rp::Saved& saved, rp::OutGrads dy, rp::GradSlots dx) const {
+    const auto x = saved.input(0);
+    const auto upstream = dy[0];
     const rp::kernels::Target target = dx[0];
     auto* to = target.view.as<float>();
     for (std::int64_t i = 0; i < x.numel(); ++i) {

@@ -10,7 +10,15 @@
 //     bool operator==(const Softmax&) const = default;
 //   };
 //
+// Every view that `forward` and `backward` see, and every slot, is row-major without gaps: what lies
+// otherwise (transposed, sliced, expanded, channels-last) is copied to scratch, and gradients from there. So
+// are the outputs, whatever `infer` says of their order. An operation that follows strides itself says
+// `any_layout`.
+//
 // An operation without `backward` and `saves` gives no gradients. Optional members:
+//   static constexpr bool any_layout = true;       views and slots have the strides of the values, outputs
+//   the
+//                                                  order that `infer` says
 //   static constexpr int auxiliaries = n;          the last n outputs are the engine's own: only backward
 //   sees them static constexpr bool random = true;           `exec.key()` is this node's own random key
 //   static constexpr bool replayable = false;      its outputs are kept, never computed again
@@ -49,6 +57,10 @@
 
 namespace reprise {
 
+namespace detail {
+class RowMajorBackward;
+}
+
 /// Bit i stands for input (or output) i.
 using GradMask = std::uint64_t;
 inline constexpr int kMaxInputs = 64;
@@ -79,13 +91,19 @@ class SpecSpan {
 class Inputs {
  public:
   Inputs(Value* const* values, std::size_t size) : values_(values), size_(size) {}
+  /// The same with row-major views in place of the values' own.
+  Inputs(Inputs inputs, const kernels::ConstView* row_major)
+      : values_(inputs.values_), size_(inputs.size_), row_major_(row_major) {}
   std::size_t size() const { return size_; }
-  kernels::ConstView operator[](std::size_t i) const { return view_of(*values_[i]); }
+  kernels::ConstView operator[](std::size_t i) const {
+    return row_major_ == nullptr ? kernels::ConstView(view_of(*values_[i])) : row_major_[i];
+  }
   const Spec& spec(std::size_t i) const { return values_[i]->spec; }
 
  private:
   Value* const* values_;
   std::size_t size_;
+  const kernels::ConstView* row_major_ = nullptr;
 };
 
 /// Output values of a forward, auxiliaries last; a null view is an output that nobody needs.
@@ -130,10 +148,13 @@ class Exec {
   mutable detail::InlineVector<Block*, 4> blocks_;
 };
 
-/// What a node's backward reads. Asking for a value that `saves` did not declare throws std::logic_error.
+/// What a node's backward reads. Asking for a value that `saves` did not declare throws TapeError.
 class Saved {
  public:
   explicit Saved(const Node& node) : node_(node) {}
+  /// With row-major views of the inputs and outputs in place of their own.
+  Saved(const Saved& saved, const kernels::ConstView* inputs, const kernels::ConstView* outputs)
+      : node_(saved.node_), row_major_inputs_(inputs), row_major_outputs_(outputs) {}
   kernels::ConstView input(std::size_t i) const;
   kernels::ConstView output(std::size_t i) const;
   const Spec& input_spec(std::size_t i) const;
@@ -141,26 +162,34 @@ class Saved {
   std::size_t inputs() const;
 
  private:
+  friend class detail::RowMajorBackward;
   const Node& node_;
+  const kernels::ConstView* row_major_inputs_ = nullptr;
+  const kernels::ConstView* row_major_outputs_ = nullptr;
 };
 
 /// Gradients of the outputs; a null view stands for zeros.
 class OutGrads {
  public:
   OutGrads(Value* const* gradients, std::size_t size) : gradients_(gradients), size_(size) {}
+  /// The same with row-major views in place of the gradients' own.
+  OutGrads(OutGrads gradients, const kernels::ConstView* row_major)
+      : gradients_(gradients.gradients_), size_(gradients.size_), row_major_(row_major) {}
   std::size_t size() const { return size_; }
   bool has(std::size_t i) const { return i < size_ && gradients_[i] != nullptr; }
   kernels::ConstView operator[](std::size_t i) const {
-    return has(i) ? kernels::ConstView(view_of(*gradients_[i])) : kernels::ConstView();
+    if (!has(i)) return {};
+    return row_major_ == nullptr ? kernels::ConstView(view_of(*gradients_[i])) : row_major_[i];
   }
 
  private:
   Value* const* gradients_;
   std::size_t size_;
+  const kernels::ConstView* row_major_ = nullptr;
 };
 
-/// Where gradients of the inputs go: nothing (skip), or memory that is written or added to. Dense, in the
-/// order of the input.
+/// Where gradients of the inputs go: nothing (skip), or memory that is written or added to. Dense, row-major
+/// or, for an operation with `any_layout`, in the order of the input.
 class GradSlots {
  public:
   struct Slot {
@@ -176,9 +205,15 @@ class GradSlots {
     explicit operator bool() const { return activation != kernels::Activation::none; }
   };
   GradSlots(const Slot* slots, std::size_t size) : slots_(slots), size_(size) {}
+  /// The same with row-major memory in place of the slots' own.
+  GradSlots(GradSlots slots, const kernels::Target* row_major)
+      : slots_(slots.slots_), size_(slots.size_), row_major_(row_major) {}
+  std::size_t size() const { return size_; }
   bool wants(std::size_t i) const { return i < size_ && slots_[i].gradient != nullptr; }
   kernels::Target operator[](std::size_t i) const {
-    return wants(i) ? kernels::Target{view_of(*slots_[i].gradient), slots_[i].write} : kernels::Target{};
+    if (!wants(i)) return {};
+    return row_major_ == nullptr ? kernels::Target{view_of(*slots_[i].gradient), slots_[i].write}
+                                 : row_major_[i];
   }
   /// Only for operations with `applies_derivative`, and only input 0.
   Activated activated(std::size_t i) const {
@@ -189,7 +224,41 @@ class GradSlots {
  private:
   const Slot* slots_;
   std::size_t size_;
+  const kernels::Target* row_major_ = nullptr;
 };
+
+namespace detail {
+
+/// The inputs of a forward that takes row-major memory alone.
+class RowMajorForward {
+ public:
+  RowMajorForward(const Exec& exec, Inputs in);
+  Inputs inputs() const { return {in_, views_.data()}; }
+
+ private:
+  Inputs in_;
+  InlineVector<kernels::ConstView, 4> views_;
+};
+
+/// What a backward that takes row-major memory alone reads and writes.
+class RowMajorBackward {
+ public:
+  RowMajorBackward(const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx);
+  Saved saved() const { return {saved_, inputs_.data(), outputs_.data()}; }
+  OutGrads gradients() const { return {dy_, gradients_.data()}; }
+  GradSlots slots() const { return {dx_, targets_.data()}; }
+  /// Brings what was written beside the slots to where it belongs.
+  void finish(const Exec& exec) const;
+
+ private:
+  const Saved& saved_;
+  OutGrads dy_;
+  GradSlots dx_;
+  InlineVector<kernels::ConstView, 4> inputs_, outputs_, gradients_;
+  InlineVector<kernels::Target, 4> targets_;
+};
+
+}  // namespace detail
 
 /// An operation, erased: what the tape knows of it.
 struct OpTable {
@@ -213,7 +282,7 @@ struct OpTable {
   double (*flops)(const void* op, SpecSpan in);  // null: none worth counting beside the memory traffic
   int auxiliaries;
   kernels::Activation activation;
-  bool random, replayable, cheap, gradient_in_place, applies_derivative;
+  bool any_layout, random, replayable, cheap, gradient_in_place, applies_derivative;
 };
 
 /// The one place where operations are erased.
@@ -231,13 +300,26 @@ const OpTable& op_table() {
     t.equal = [](const void* a, const void* b) {
       return *static_cast<const Op*>(a) == *static_cast<const Op*>(b);
     };
-    t.infer = [](const void* op, SpecSpan in, Specs& out) { out = static_cast<const Op*>(op)->infer(in); };
+    constexpr bool any_layout = [] {
+      if constexpr (requires { Op::any_layout; }) return Op::any_layout;
+      return false;
+    }();
+    t.any_layout = any_layout;
+    t.infer = [](const void* op, SpecSpan in, Specs& out) {
+      out = static_cast<const Op*>(op)->infer(in);
+      if constexpr (!any_layout) {
+        for (Spec& spec : out) spec.channels_last = false;
+      }
+    };
     if constexpr (requires { &Op::view; }) {
       t.view = [](const void* op, const Spec& in, const Strides& from, int output, Strides& to,
                   std::int64_t& offset) { static_cast<const Op*>(op)->view(in, from, output, to, offset); };
     } else {
       t.forward = [](const void* op, const Exec& exec, Inputs in, Outputs out) {
-        static_cast<const Op*>(op)->forward(exec, in, out);
+        if constexpr (any_layout)
+          static_cast<const Op*>(op)->forward(exec, in, out);
+        else
+          static_cast<const Op*>(op)->forward(exec, detail::RowMajorForward(exec, in).inputs(), out);
       };
     }
     if constexpr (requires { &Op::view_gradient; }) {
@@ -248,7 +330,13 @@ const OpTable& op_table() {
     if constexpr (requires { &Op::backward; }) {
       t.saves = [](const void* op, GradMask needs) { return static_cast<const Op*>(op)->saves(needs); };
       t.backward = [](const void* op, const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx) {
-        static_cast<const Op*>(op)->backward(exec, saved, dy, dx);
+        if constexpr (any_layout) {
+          static_cast<const Op*>(op)->backward(exec, saved, dy, dx);
+        } else {
+          const detail::RowMajorBackward seen(exec, saved, dy, dx);
+          static_cast<const Op*>(op)->backward(exec, seen.saved(), seen.gradients(), seen.slots());
+          seen.finish(exec);
+        }
       };
     }
     if constexpr (requires { &Op::reuses; }) {

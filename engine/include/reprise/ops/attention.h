@@ -11,6 +11,7 @@ namespace ops {
 struct Attention {
   kernels::AttentionParams params;
   static constexpr std::string_view name = "attention";
+  static constexpr bool any_layout = true;
   static constexpr bool random = true;
   static constexpr int auxiliaries = 1;  // log-sum-exp of each row (B, H, T)
   Specs infer(SpecSpan in) const;
@@ -27,6 +28,7 @@ struct PackedAttention {
   std::int64_t heads = 1;
   kernels::AttentionParams params;
   static constexpr std::string_view name = "packed_attention";
+  static constexpr bool any_layout = true;
   static constexpr bool random = true;
   static constexpr int auxiliaries = 1;
   Specs infer(SpecSpan in) const;

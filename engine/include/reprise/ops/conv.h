@@ -17,6 +17,7 @@ struct Conv2d {
   Conv2dParams params;
   bool has_bias = false;
   static constexpr std::string_view name = "conv2d";
+  static constexpr bool any_layout = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
@@ -29,6 +30,7 @@ struct Conv2d {
 struct MaxPool2d {
   Pool2dParams params;
   static constexpr std::string_view name = "max_pool2d";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   static constexpr int auxiliaries = 1;
   Specs infer(SpecSpan in) const;
@@ -42,6 +44,7 @@ struct MaxPool2d {
 struct AvgPool2d {
   Pool2dParams params;
   static constexpr std::string_view name = "avg_pool2d";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }

@@ -12,6 +12,7 @@ namespace ops {
 struct Dropout {
   double p = 0;
   static constexpr std::string_view name = "dropout";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   static constexpr bool random = true;
   static constexpr bool gradient_in_place = true;

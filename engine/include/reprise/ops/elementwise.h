@@ -31,6 +31,7 @@ template <kernels::Unary F>
 struct Unary {
   double alpha = 0;
   static constexpr std::string_view name = name_of(F);
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   static constexpr bool gradient_in_place = true;
   static constexpr kernels::Activation activation =
@@ -49,6 +50,7 @@ struct Unary {
 template <kernels::Binary F>
 struct Binary {
   static constexpr std::string_view name = name_of(F);
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   static constexpr GradMask passes_gradient = F == kernels::Binary::add   ? 3
                                               : F == kernels::Binary::sub ? 1
@@ -67,6 +69,7 @@ struct Binary {
 struct Compare {
   kernels::Compare function = kernels::Compare::equal;
   static constexpr std::string_view name = "compare";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   void forward(const Exec&, Inputs, Outputs) const;
@@ -76,6 +79,7 @@ struct Compare {
 /// y = condition ? a : b with broadcasting; condition is boolean.
 struct Where {
   static constexpr std::string_view name = "where";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask needs) const;
@@ -88,6 +92,7 @@ struct Where {
 struct Cast {
   DType dtype = DType::float32;
   static constexpr std::string_view name = "cast";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -100,6 +105,7 @@ struct Cast {
 struct Clone {
   bool channels_last = false;
   static constexpr std::string_view name = "clone";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   static constexpr GradMask passes_gradient = 1;
   Specs infer(SpecSpan in) const;

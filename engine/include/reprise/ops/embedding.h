@@ -10,6 +10,7 @@ namespace ops {
 /// y (..., C) = weight (V, C) [ids (...)]; inputs weight, ids (int32 or int64).
 struct Embedding {
   static constexpr std::string_view name = "embedding";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   static constexpr GradMask gradient_inputs = 1;
   Specs infer(SpecSpan in) const;

@@ -15,6 +15,7 @@ struct LinearCrossEntropy {
   std::int64_t ignore_index = -100;
   std::int64_t chunk = 1024;
   static constexpr std::string_view name = "linear_cross_entropy";
+  static constexpr bool any_layout = true;
   static constexpr int auxiliaries = 2;  // log-sum-exp of each row; number of rows that count
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;

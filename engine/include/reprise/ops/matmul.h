@@ -14,6 +14,7 @@ namespace ops {
 /// c = a b over the last two axes; leading axes broadcast.
 struct Matmul {
   static constexpr std::string_view name = "matmul";
+  static constexpr bool any_layout = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
@@ -27,6 +28,7 @@ struct Linear {
   WeightLayout layout = WeightLayout::out_in;
   bool has_bias = true;
   static constexpr std::string_view name = "linear";
+  static constexpr bool any_layout = true;
   static constexpr bool applies_derivative = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;

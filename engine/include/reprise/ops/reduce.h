@@ -22,6 +22,7 @@ struct ReduceOver {
   static constexpr std::string_view name = F == kernels::Reduce::sum    ? "sum"
                                            : F == kernels::Reduce::mean ? "mean"
                                                                         : "max";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const { return {infer_reduce(name, F, axes, keep, in[0])}; }
   Saves saves(GradMask) const {
@@ -38,6 +39,7 @@ struct ReduceOver {
 struct Argmax {
   int axis = 0;
   static constexpr std::string_view name = "argmax";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   void forward(const Exec&, Inputs, Outputs) const;

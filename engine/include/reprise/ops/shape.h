@@ -10,6 +10,7 @@ namespace ops {
 struct Reshape {
   Shape shape;
   static constexpr std::string_view name = "reshape";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -22,6 +23,7 @@ struct Reshape {
 struct Permute {
   std::array<std::int8_t, kMaxRank> axes{};
   static constexpr std::string_view name = "permute";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -35,6 +37,7 @@ struct Slice {
   int axis = 0;
   std::int64_t start = 0, length = 0, step = 1;
   static constexpr std::string_view name = "slice";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -46,6 +49,7 @@ struct Slice {
 struct Expand {
   Shape shape;
   static constexpr std::string_view name = "expand";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -58,6 +62,7 @@ struct Split {
   int axis = 0;
   std::int64_t size = 1;  // of every part; the last may be smaller
   static constexpr std::string_view name = "split";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -69,6 +74,7 @@ struct Split {
 struct Concatenate {
   int axis = 0;
   static constexpr std::string_view name = "concatenate";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -81,6 +87,7 @@ struct Pad {
   int axis = 0;
   std::int64_t before = 0, after = 0;
   static constexpr std::string_view name = "pad";
+  static constexpr bool any_layout = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }

@@ -10,6 +10,7 @@ struct Transfer {
   Device to;
 
   static constexpr std::string_view name = "transfer";
+  static constexpr bool any_layout = true;
   Saves saves(GradMask) const { return {}; }
   Specs infer(SpecSpan in) const;
   void forward(const Exec&, Inputs, Outputs) const;

@@ -37,11 +37,10 @@ const Place* place_in(const Place* parent, std::string_view name, const char* fi
   return place;
 }
 
-ModuleScope::ModuleScope(std::string_view name, const char* file, int line) : before_(context().place) {
-  context().place = place_in(before_, name, file, line);
+ModuleScope::ModuleScope(std::string_view name, const char* file, int line) : WorkScope(context(), kPlace) {
+  Context& thread = context();
+  thread.place = place_in(thread.place, name, file, line);
 }
-
-ModuleScope::~ModuleScope() { context().place = before_; }
 
 std::string location_of(const Place* place) {
   if (place == nullptr || place->file.empty()) return {};

@@ -1,8 +1,14 @@
 // What is written down of memory and time: events, origins, peaks, spans.
 #include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
 #include <set>
+#include <tuple>
 
 #include "reprise/context.h"
+#include "reprise/device_profile.h"
 #include "step_memory.h"
 
 using namespace reprise;
@@ -150,4 +156,70 @@ TEST_CASE("what a thread is doing is forgotten when it throws", "[trace]") {
   }
   CHECK(context().operation == "");
   CHECK(context().phase == Phase::other);
+}
+
+TEST_CASE("scopes that change what a thread does close in any order", "[trace]") {
+  const auto state = [] {
+    const Context& thread = context();
+    return std::tuple(thread.operation, thread.phase, thread.place, thread.device.is_dry);
+  };
+  const auto before = state();
+  const Device dry = Device::dry(parse_profile("h200"));
+  constexpr int kScopes = 5;
+  const auto open = [&](int i) -> std::shared_ptr<void> {
+    if (i == 0) return std::make_shared<ModuleScope>("outer");
+    if (i == 1) return std::make_shared<SpanScope>("work", Phase::optimiser, Device::cpu());
+    if (i == 2) return std::make_shared<PhaseScope>(Phase::backward, Device::cpu());
+    if (i == 3) return std::make_shared<ModuleScope>("inner");
+    return std::make_shared<OnDevice>(dry);
+  };
+  std::vector<int> opened(kScopes), closed(kScopes);
+  std::iota(opened.begin(), opened.end(), 0);
+  std::size_t orders = 0;
+  do {
+    std::iota(closed.begin(), closed.end(), 0);
+    do {
+      std::vector<std::shared_ptr<void>> scopes(kScopes);
+      for (const int i : opened) scopes[static_cast<std::size_t>(i)] = open(i);
+      for (int k = 0; k < kScopes; ++k) {
+        scopes[static_cast<std::size_t>(closed[static_cast<std::size_t>(k)])].reset();
+        // What the open scopes say, the newest of each part deciding.
+        auto expected = before;
+        for (const int i : opened) {
+          if (scopes[static_cast<std::size_t>(i)] == nullptr) continue;
+          if (i == 1) std::get<0>(expected) = "work";
+          if (i == 1) std::get<1>(expected) = Phase::optimiser;
+          if (i == 2) std::get<1>(expected) = Phase::backward;
+          if (i == 4) std::get<3>(expected) = true;
+        }
+        REQUIRE(std::get<0>(state()) == std::get<0>(expected));
+        REQUIRE(std::get<1>(state()) == std::get<1>(expected));
+        REQUIRE(std::get<3>(state()) == std::get<3>(expected));
+      }
+      REQUIRE(state() == before);
+      ++orders;
+    } while (std::next_permutation(closed.begin(), closed.end()));
+  } while (std::next_permutation(opened.begin(), opened.end()));
+  CHECK(orders == 120 * 120);
+}
+
+TEST_CASE("a module that closes before one inside it leaves the inner one's place", "[trace]") {
+  auto outer = std::make_unique<ModuleScope>("outer");
+  auto inner = std::make_unique<ModuleScope>("inner");
+  outer.reset();
+  CHECK(context().place->path == "outer.inner");
+  inner.reset();
+  CHECK(context().place == nullptr);
+}
+
+TEST_CASE("a span is written to the trace that it began in, and to no later one", "[trace]") {
+  auto first = std::make_unique<SpanTrace>();
+  auto work = std::make_unique<SpanScope>("long work", Phase::other, Device::cpu());
+  first.reset();
+  const SpanTrace second;
+  const SpanScope other("other", Phase::other, Device::cpu());
+  work.reset();
+  REQUIRE(second.spans().size() == 1);
+  CHECK(second.spans()[0].operation == "other");
+  CHECK(second.spans()[0].end_ns == 0);
 }

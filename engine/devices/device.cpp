@@ -44,7 +44,21 @@ void set_default_device(Device device) {
   context().device = device;
 }
 
-void OnDevice::restore() noexcept { context().device = before_; }
+namespace {
+
+Device checked(Device device) {
+  require_device(device);
+  return device;
+}
+
+detail::ScopedValue<Device>*& innermost() {
+  static constinit thread_local detail::ScopedValue<Device>* scope = nullptr;
+  return scope;
+}
+
+}  // namespace
+
+OnDevice::OnDevice(Device device) : scope_(context().device, innermost(), checked(device)) {}
 
 void synchronise(Device device) {
   if (device.kind == DeviceKind::cuda && !device.is_dry && detail::has_cuda_state(device.index))

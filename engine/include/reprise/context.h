@@ -32,6 +32,7 @@ struct Context {
   std::string_view operation;  // of static storage; empty: none
   Phase phase = Phase::other;
   const Place* place = nullptr;
+  detail::WorkScope* work = nullptr;  // the innermost open scope that says so
   SpanTrace* spans = nullptr;
   Generator generator;
   TapeCounters counters;

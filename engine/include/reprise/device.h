@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "reprise/detail/scoped_value.h"
 #include "reprise/shape.h"
 
 namespace reprise {
@@ -20,17 +21,14 @@ void require_device(Device device);
 /// Makes `device` this thread's default; throws DeviceError when it cannot be used.
 void set_default_device(Device device);
 
-/// Makes a device the default for as long as it lives.
+/// Makes a device this thread's default for as long as it lives; the innermost open one decides, in whatever
+/// order they close. Throws DeviceError when the device cannot be used.
 class OnDevice {
  public:
-  explicit OnDevice(Device device) : before_(default_device()) { set_default_device(device); }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-  ~OnDevice() { restore(); }
+  explicit OnDevice(Device device);
 
  private:
-  void restore() noexcept;
-  Device before_;
+  detail::ScopedValue<Device> scope_;
 };
 
 /// Waits until the device has done all it was given; throws what went wrong there, such as an id outside an

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "reprise/detail/work_scope.h"
+
 namespace reprise {
 
 /// One step of a path through a model. Places live as long as the program; equal ones are one object.
@@ -21,17 +23,13 @@ const Place* place_in(const Place* parent, std::string_view name, const char* fi
 ///
 ///   Tensor Mlp::operator()(Tensor x) const {
 ///     const ModuleScope scope("mlp");
-class ModuleScope {
+class ModuleScope : detail::WorkScope {
  public:
   // Not std::source_location, which clang reads only from 16 on.
   explicit ModuleScope(std::string_view name, const char* file = __builtin_FILE(),
                        int line = __builtin_LINE());
   ModuleScope(const ModuleScope&) = delete;
   ModuleScope& operator=(const ModuleScope&) = delete;
-  ~ModuleScope();
-
- private:
-  const Place* before_;
 };
 
 /// The last two folders of the file and its line, "models/gpt.cpp:98"; empty for null.

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "reprise/detail/work_scope.h"
 #include "reprise/memory/origin.h"
 
 namespace reprise {
@@ -21,7 +22,8 @@ struct Span {
   std::int64_t end_ns = 0;
 };
 
-/// Writes down every span of this thread while it lives; one at a time. On CUDA the device is waited for
+/// Writes down every span of this thread while it lives; one at a time. A span that is open when the trace
+/// begins or ends is no part of it. On CUDA the device is waited for
 /// after each node, so that spans are times of the device; a step then takes longer than without.
 class SpanTrace {
  public:
@@ -33,13 +35,14 @@ class SpanTrace {
 
  private:
   friend class SpanScope;
+  std::uint64_t number_;  // of all traces of the process
   std::int64_t start_ns_;
   std::vector<Span> spans_;
 };
 
 /// What this thread does while it lives is one piece of work on `device`: its memory and its time are booked
 /// under `operation` (of static storage), and on CUDA it is an NVTX range.
-class SpanScope {
+class SpanScope : detail::WorkScope {
  public:
   SpanScope(std::string_view operation, Phase phase, const Place* place, Device device,
             const MemoryTag* segment = nullptr);
@@ -53,17 +56,15 @@ class SpanScope {
   void begin_span(const MemoryTag* segment);
   void end_span() noexcept;
 
-  std::string_view operation_before_;
-  Phase phase_before_;
-  const Place* place_before_;
   Device device_;
   bool has_range_;
-  std::ptrdiff_t span_ = -1;  // of the trace under way
+  std::uint64_t trace_ = 0;  // the number of the trace that has it; 0: none
+  std::size_t span_ = 0;     // where in that trace
 };
 
 /// What this thread does while it lives, beside the nodes that it runs, belongs to `phase`; on CUDA an NVTX
 /// range around all of it.
-class PhaseScope {
+class PhaseScope : detail::WorkScope {
  public:
   explicit PhaseScope(Phase phase, Device device = default_device());
   PhaseScope(const PhaseScope&) = delete;
@@ -71,7 +72,6 @@ class PhaseScope {
   ~PhaseScope();
 
  private:
-  Phase before_;
   bool has_range_;
 };
 

@@ -1,9 +1,9 @@
 // Unary and binary functions: the table of functors, as row functions in the type of computation.
 #include "reprise/kernels/elementwise.h"
+#include "reprise/error.h"
 
 #include <array>
 #include <cmath>
-#include <stdexcept>
 #include <string>
 
 #include "math.h"
@@ -59,7 +59,7 @@ struct Math {
 };
 
 [[noreturn]] void unsupported(DType dtype) {
-  throw std::logic_error("[elementwise] no such function for " + std::string(name_of(dtype)));
+  throw TypeError("[elementwise] no such function for " + std::string(name_of(dtype)));
 }
 
 /// make.template operator()<C>() for the type C in which a floating `dtype` is computed.

@@ -5,10 +5,10 @@
 // groups are added up in float64 (or int64), in order. Threads share out the blocks or, where these are few,
 // the pairs of block and group.
 #include "reprise/kernels/reduce.h"
+#include "reprise/error.h"
 
 #include <cstddef>
 #include <limits>
-#include <stdexcept>
 #include <string>
 
 #include "convert.h"
@@ -234,7 +234,7 @@ void reduce_all(const Split& split, const T* x, const Finish<P>& finish, const W
 
   if (plan.partial_results) {
     const std::size_t needed = static_cast<std::size_t>(plan.groups * results) * sizeof(P);
-    if (workspace.bytes < needed) throw std::logic_error("[reduce] workspace too small");
+    if (workspace.bytes < needed) throw Error("[reduce] workspace too small");
     P* partial = static_cast<P*>(workspace.data);  // (groups, results)
     parallel_for(blocks.count() * plan.groups, group_grain, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
@@ -304,7 +304,7 @@ void reduce(const Queue&, Reduce function, const ConstView& x, const Target& y, 
   const std::int64_t results = y.view.numel();
   if (!y || results == 0) return;
   const auto unsupported = [&] {
-    throw std::logic_error("[reduce] no such reduction of " + std::string(name_of(x.dtype)));
+    throw TypeError("[reduce] no such reduction of " + std::string(name_of(x.dtype)));
   };
   const std::int64_t reduced = x.numel() / results;
   const double divisor = function == Reduce::mean ? static_cast<double>(reduced) : 1.0;

@@ -1,11 +1,11 @@
 #include "tiles.h"
 
 #include <cstddef>
-#include <stdexcept>
 
 #include "axes.h"
 #include "convert.h"
 #include "parallel.h"
+#include "reprise/error.h"
 #include "reprise/kernels/elementwise_functors.h"
 
 namespace reprise::kernels::cpu {
@@ -269,7 +269,7 @@ Loop make_loop(TileInputs in, std::span<const TileOutput> out, double alpha, boo
 
 void compute_tiles(TileInputs in, std::span<const TileOutput> out, double alpha, std::int64_t grain) {
   if (out.empty() || out.size() > kMaxTileOutputs || in.size() > kMaxTileInputs) {
-    throw std::logic_error("[elementwise] a loop has 1 or 2 outputs and at most 3 inputs");
+    throw Error("[elementwise] a loop has 1 or 2 outputs and at most 3 inputs");
   }
   const std::int64_t numel = out[0].target.view.numel();
   if (numel == 0) return;

@@ -3,10 +3,10 @@
 #include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <stdexcept>
 
 #include "axes.h"
 #include "parallel.h"
+#include "reprise/error.h"
 #include "reprise/kernels/reduce.h"
 
 namespace reprise::kernels::cpu {
@@ -103,7 +103,7 @@ void global_norm(const Queue&, std::span<const ConstView> tensors, double max_no
   for (const ConstView& tensor : tensors) {
     if (tensor.numel() == 0) continue;
     if (!dispatch_floating(tensor.dtype, [&]<class T>() { total += sum_of_squares<T>(tensor); }))
-      throw std::logic_error("[global_norm] the tensors must be floating");
+      throw TypeError("[global_norm] the tensors must be floating");
   }
   const double root = std::sqrt(total);
   *norm.as<double>() = root;

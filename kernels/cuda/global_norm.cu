@@ -4,8 +4,6 @@
 // One launch takes a table of up to 128 dense tensors as its parameter; a block sums a chunk of one of them
 // in float64, reading packs of 16 bytes, and a last block adds up the chunks in their order. Tensors with
 // gaps have launches of their own.
-#include <stdexcept>
-
 #include "cuda/element.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/strided.cuh"
@@ -208,7 +206,7 @@ void global_norm(const Queue& queue, std::span<const ConstView> tensors, double 
 bool any_nan(const Queue& queue, const ConstView& x) {
   if (x.numel() == 0) return false;
   if (!is_floating(x.dtype)) refuse("any_nan", x.dtype);
-  if (queue.report == nullptr) throw std::logic_error("[any_nan] the queue has no report to answer in");
+  if (queue.report == nullptr) throw Error("[any_nan] the queue has no report to answer in");
   std::int32_t* const found = &queue.report->found;
   const Axes<1> all = collapse<1>({&x});
   dispatch_floating_type(x.dtype, [&]<class T>() {

@@ -118,6 +118,6 @@ TEST_CASE("Embedding refuses what CUDA does not take", "[simt][cuda]") {
                   TypeError);
   CHECK_THROWS_AS(cuda::embedding_backward(queues.cuda(), ids.cuda(), dy.cuda(), {weight.cuda()}, {}),
                   TypeError);
-  CHECK_THROWS_AS(cuda::embedding_backward(queues.cuda(), ids.cuda(), rows.cuda(), {few.cuda()}, {}),
-                  std::logic_error);
+  CHECK_THROWS_WITH(cuda::embedding_backward(queues.cuda(), ids.cuda(), rows.cuda(), {few.cuda()}, {}),
+                    Catch::Contains("workspace of"));
 }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 
 #include "reprise/error.h"
@@ -37,12 +36,11 @@ constexpr int pack_of(DType dtype) { return 16 / static_cast<int>(size_of(dtype)
                   " is not available on cuda; convert with to(float32) or use the CPU");
 }
 
-/// Throws std::logic_error when the caller gave less scratch than the family asks for.
+/// Throws Error when the caller gave less scratch than the family asks for.
 inline void require_workspace(const char* operation, const Workspace& workspace, std::size_t bytes) {
   if (workspace.bytes < bytes)
-    throw std::logic_error(std::string("[") + operation + "] workspace of " +
-                           std::to_string(workspace.bytes) + " bytes, " + std::to_string(bytes) +
-                           " are needed");
+    throw Error(std::string("[") + operation + "] workspace of " + std::to_string(workspace.bytes) +
+                " bytes, " + std::to_string(bytes) + " are needed");
 }
 
 }  // namespace reprise::kernels::cuda

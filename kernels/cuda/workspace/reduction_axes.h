@@ -5,6 +5,7 @@
 
 #include "cpu/expanded_layout.h"
 #include "cuda/workspace/axes.h"
+#include "reprise/error.h"
 
 namespace reprise::kernels::cuda {
 
@@ -45,8 +46,8 @@ Axes<M> first_operands(const Axes<N>& axes) {
 /// Throws where the elements of one result are too many to be counted by 32 bits.
 inline void require_countable(const char* operation, std::int64_t elements) {
   if (elements <= std::numeric_limits<std::int32_t>::max()) return;
-  throw std::logic_error(std::string("[") + operation + "] " + std::to_string(elements) +
-                         " accesses for one result are too many for a layout without packs of 16 bytes");
+  throw Error(std::string("[") + operation + "] " + std::to_string(elements) +
+              " accesses for one result are too many for a layout without packs of 16 bytes");
 }
 
 /// Lanes of a warp, as a power of two, for `units` of work; `most` at most.

@@ -4,9 +4,9 @@
 // and pow for the backend. A unary `derivative` takes the one value that `reads` names: x, y, or nothing.
 #pragma once
 
-#include <stdexcept>
 #include <type_traits>
 
+#include "reprise/error.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/host_device.h"
 
@@ -265,7 +265,7 @@ auto dispatch(Unary function, double alpha, F&& f) {
       if (alpha == 3.0) return f.template operator()<Cube<M, T>>();
       return f.template operator()<PowScalar<M, T>>();
   }
-  throw std::logic_error("[elementwise] unknown unary function");
+  throw Error("[elementwise] unknown unary function");
 }
 
 template <class M, class T>
@@ -355,7 +355,7 @@ auto dispatch(Binary function, F&& f) {
     case Binary::minimum:
       return f.template operator()<Minimum<M, T>>();
   }
-  throw std::logic_error("[elementwise] unknown binary function");
+  throw Error("[elementwise] unknown binary function");
 }
 
 template <class T>
@@ -400,7 +400,7 @@ auto dispatch(Compare function, F&& f) {
     case Compare::greater_equal:
       return f.template operator()<GreaterEqual<T>>();
   }
-  throw std::logic_error("[elementwise] unknown comparison");
+  throw Error("[elementwise] unknown comparison");
 }
 
 }  // namespace reprise::kernels::functors

@@ -152,13 +152,14 @@ namespace {
 constexpr std::int64_t kEdge = 3;     // elements shown at each end of a long axis
 constexpr std::int64_t kAllUpTo = 8;  // axes up to this size are shown whole
 
-std::string format_element(double value, DType dtype) {
+std::string format_element(double value, DType) { return fmt::format("{:.5g}", value); }
+std::string format_element(std::int64_t value, DType dtype) {
   if (dtype == DType::boolean) return value != 0 ? "true" : "false";
-  if (!is_floating(dtype)) return fmt::format("{}", static_cast<std::int64_t>(value));
-  return fmt::format("{:.5g}", value);
+  return fmt::format("{}", value);
 }
 
-void print_axis(std::string& out, const std::vector<double>& elements, const Tensor& tensor, int axis,
+template <class T>
+void print_axis(std::string& out, const std::vector<T>& elements, const Tensor& tensor, int axis,
                 std::int64_t at) {
   if (axis == tensor.rank()) {
     out += format_element(elements[static_cast<std::size_t>(at)], tensor.dtype());
@@ -190,9 +191,11 @@ std::string to_string(const Tensor& tensor) {
                                        tensor.requires_grad() ? " requires_grad" : "");
   if (tensor.value()->storage == nullptr) return head + " (no memory)";
   if (tensor.device().is_dry) return fmt::format("{} on {}", head, to_string(tensor.device()));
-  const Tensor doubles = on_cpu(tensor, DType::float64);
   std::string out = head + "\n";
-  print_axis(out, doubles.to_vector<double>(), tensor, 0, 0);
+  if (is_floating(tensor.dtype()))
+    print_axis(out, on_cpu(tensor, DType::float64).to_vector<double>(), tensor, 0, 0);
+  else  // not every int64 is a double
+    print_axis(out, on_cpu(tensor, DType::int64).to_vector<std::int64_t>(), tensor, 0, 0);
   return out;
 }
 

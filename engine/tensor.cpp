@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 #include "devices/transfer.h"
+#include "gradient_memory.h"
 #include "representable.h"
 #include "reprise/context.h"
 #include "reprise/device.h"
+#include "reprise/in_place.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/random.h"
 #include "reprise/ops/elementwise.h"
@@ -19,6 +22,31 @@ namespace {
 ValueExtras& extras_of(Value& value) {
   if (value.extras == nullptr) value.extras = std::make_unique<ValueExtras>();
   return *value.extras;
+}
+
+/// What `tensor` may have as its gradient: this one, or a copy of it where adding to it would change what is
+/// not a gradient, or one element several times.
+Tensor gradient_for(const Tensor& tensor, Tensor gradient) {
+  if (!is_floating(tensor.dtype())) {
+    throw TypeError(
+        fmt::format("[set_grad] a {} tensor has no gradient; convert it first", name_of(tensor.dtype())));
+  }
+  if (!(gradient.shape() == tensor.shape()) || gradient.dtype() != tensor.dtype()) {
+    throw ShapeError(fmt::format("[set_grad] gradient {} {} for a tensor {} {}", name_of(gradient.dtype()),
+                                 to_string(gradient.shape()), name_of(tensor.dtype()),
+                                 to_string(tensor.shape())));
+  }
+  if (gradient.device() != tensor.device()) {
+    throw TypeError(
+        fmt::format("[set_grad] the gradient is on {}, the tensor on {}; move one with to(Device)",
+                    to_string(gradient.device()), to_string(tensor.device())));
+  }
+  const Value& value = *gradient.value();
+  if (value.storage == nullptr)
+    throw TapeError(fmt::format("[set_grad] the gradient, {}, has no memory", describe(value)));
+  const bool addable = value.producer == nullptr && !value.requires_grad && has_distinct_elements(gradient) &&
+                       !gradient.shares_storage_with(tensor);
+  return addable ? gradient : detail::dense_copy(value, *tensor.value());
 }
 
 }  // namespace
@@ -84,15 +112,7 @@ void Tensor::set_grad(Tensor gradient) {
   if (!value.is_leaf) {
     throw TapeError(fmt::format("[set_grad] {} is not a leaf", describe(value)));
   }
-  if (gradient.defined() && (!(gradient.shape() == shape()) || gradient.dtype() != dtype())) {
-    throw ShapeError(fmt::format("[set_grad] gradient {} {} for a tensor {} {}", name_of(gradient.dtype()),
-                                 to_string(gradient.shape()), name_of(dtype()), to_string(shape())));
-  }
-  if (gradient.defined() && gradient.device() != device()) {
-    throw TypeError(
-        fmt::format("[set_grad] the gradient is on {}, the tensor on {}; move one with to(Device)",
-                    to_string(gradient.device()), to_string(device())));
-  }
+  if (gradient.defined()) gradient = gradient_for(*this, std::move(gradient));
   clear_grad();
   if (gradient.defined()) {
     value.gradient = gradient.value();
@@ -173,9 +193,50 @@ bool detail::is_representable(double value, DType dtype) {
   }
 }
 
+namespace {
+
+/// True when the type holds a number of this size: rounding is what floating types do, infinity is another
+/// value.
+bool is_in_range(double value, DType dtype) {
+  if (!std::isfinite(value)) return true;
+  if (dtype == DType::float32) return std::isfinite(static_cast<float>(value));
+  if (dtype == DType::bfloat16) return std::isfinite(static_cast<float>(bfloat16(static_cast<float>(value))));
+  if (dtype == DType::float16) return std::isfinite(static_cast<float>(float16(static_cast<float>(value))));
+  return true;
+}
+
+}  // namespace
+
 void detail::require_representable(const char* operation, double value, DType dtype) {
-  if (!is_representable(value, dtype))
+  if (!is_representable(value, dtype) || !is_in_range(value, dtype))
     throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
+}
+
+void detail::throw_too_large(const char* operation, std::uint64_t value) {
+  throw ValueError(fmt::format("[{}] {} is larger than any int64", operation, value));
+}
+
+bool detail::is_exact_double(std::int64_t value) {
+  const auto rounded = static_cast<double>(value);
+  return rounded < 0x1p63 && static_cast<std::int64_t>(rounded) == value;
+}
+
+void detail::require_representable(const char* operation, std::int64_t value, DType dtype) {
+  const bool fits = dtype == DType::boolean ? value == 0 || value == 1
+                    : dtype == DType::int32 ? std::in_range<std::int32_t>(value)
+                                            : true;
+  if (!fits) throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
+}
+
+void detail::require_scalar(std::string_view operation, const Tensor& x, double number) {
+  if (x.dtype() == DType::boolean) {
+    throw TypeError(fmt::format("[{}] does not take bool tensors; convert {} with to(DType::float32)",
+                                operation, to_string(x.shape())));
+  }
+  if (is_representable(number, x.dtype())) return;
+  throw TypeError(
+      fmt::format("[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)",
+                  operation, number, name_of(x.dtype()), to_string(x.shape())));
 }
 
 Tensor full(const Shape& shape, double value, const TensorOptions& options) {
@@ -183,6 +244,13 @@ Tensor full(const Shape& shape, double value, const TensorOptions& options) {
   Tensor result = empty(shape, options);
   kernels::fill(queue_of(options.device), value, view_of(*result.value()));
   return result;
+}
+
+Tensor detail::full_integer(const Shape& shape, std::int64_t value, const TensorOptions& options) {
+  if (is_exact_double(value) || is_floating(options.dtype))
+    return full(shape, static_cast<double>(value), options);
+  require_representable("full", value, options.dtype);
+  return empty(shape, options).fill_(value);
 }
 
 Tensor zeros(const Shape& shape, const TensorOptions& options) { return full(shape, 0, options); }

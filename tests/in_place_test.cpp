@@ -166,3 +166,67 @@ TEST_CASE("accumulating into a gradient counts as a change of it", "[in_place]")
   CHECK(gradient.version() == 1);
   CHECK_THROWS_WITH(penalty.backward(), Contains("was changed in place"));
 }
+
+TEST_CASE("a source that wants a gradient is not lost without a word", "[in_place]") {
+  const Tensor w = leaf_values({2, 3});
+  const Tensor y = exp(w);
+  Tensor buffer = zeros({2, 2, 3}, kDouble);
+  for (const Tensor& source : {w, y}) {
+    Tensor row = select(buffer, 0, 1);
+    CHECK_THROWS_WITH(row.copy_(source),
+                      Contains("[copy_] the source") && Contains("concatenate") && Contains("detach()"));
+    CHECK_THROWS_AS(row.add_(source), TapeError);
+    CHECK_THROWS_AS(row.add_(source, 0.5), TapeError);
+  }
+  CHECK(buffer.version() == 0);
+  CHECK(elements_of(sum(buffer)) == Doubles{0});
+  Tensor row = select(buffer, 0, 1);
+  row.copy_(y.detach());
+  {
+    const NoGrad no_grad;
+    row.add_(w);
+  }
+  for (std::size_t i = 0; i < 6; ++i)
+    CHECK(elements_of(row)[i] == Approx(elements_of(y)[i] + elements_of(w)[i]));
+}
+
+TEST_CASE("changes in place stay in the integers, as out of place", "[in_place]") {
+  for (const DType dtype : {DType::int32, DType::int64}) {
+    Tensor x = arange(4, {.dtype = dtype});
+    for (const double factor : {0.5, 1e300, std::nan("")}) {
+      CHECK_THROWS_WITH(x.mul_(factor), Contains("[mul_] the scalar") && Contains("does not fit into the"));
+      CHECK_THROWS_AS(x.add_(x, factor), TypeError);
+      CHECK_THROWS_AS(x * factor, TypeError);
+      CHECK_THROWS_AS(x.fill_(factor), ValueError);
+    }
+    CHECK(x.version() == 0);
+    x.mul_(-3).add_(x, 2);
+    CHECK(x.to(DType::int64).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, -9, -18, -27});
+  }
+  Tensor mask = zeros({3}, {.dtype = DType::boolean});
+  CHECK_THROWS_WITH(mask.mul_(1), Contains("[mul_] does not take bool"));
+  CHECK_THROWS_WITH(mask.add_(mask), Contains("[add_] does not take bool"));
+  CHECK_THROWS_AS(mask.fill_(2), ValueError);
+  mask.fill_(true);
+  CHECK(mask.to(DType::int64).to_vector<std::int64_t>() == std::vector<std::int64_t>{1, 1, 1});
+}
+
+TEST_CASE("an overlapping source is read as it was", "[in_place]") {
+  for (const std::int64_t shift : {-2, -1, 1, 2}) {
+    for (const bool adding : {false, true}) {
+      CAPTURE(shift, adding);
+      Tensor whole = values({5, 7});
+      const Doubles before = elements_of(whole);
+      const auto part = [&](std::int64_t from) { return slice(whole, 1, from, from + 3); };
+      Tensor target = part(2);
+      adding ? target.add_(part(2 + shift), 0.5) : target.copy_(part(2 + shift));
+      for (std::int64_t i = 0; i < 35; ++i) {
+        const std::int64_t column = i % 7;
+        const auto at = static_cast<std::size_t>(i);
+        const double read = column < 2 || column > 4 ? 0 : before[static_cast<std::size_t>(i + shift)];
+        const double kept = column < 2 || column > 4 || adding ? before[at] : 0;
+        CHECK(elements_of(whole)[at] == kept + (adding ? 0.5 : 1) * read);
+      }
+    }
+  }
+}

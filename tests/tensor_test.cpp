@@ -1,7 +1,10 @@
 // The tensor: construction, host copies, views, printing, and what it refuses.
 #include "tape_support.h"
 
+#include <array>
+#include <limits>
 #include <sstream>
+#include <tuple>
 
 using namespace tape_test;
 
@@ -184,4 +187,56 @@ TEST_CASE("names appear in errors", "[tensor]") {
   CHECK(describe(*(w * 2.0).value()) == "the result of mul_scalar (2, 3)");
   CHECK(describe(*split(w, 2, 1)[1].value()) == "output 1 of split (2, 1), a view of 'h.0.weight' (2, 3)");
   CHECK(ones({1}).name().empty());
+}
+
+TEST_CASE("integers are printed digit for digit", "[tensor]") {
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max(),
+                     least = std::numeric_limits<std::int64_t>::min();
+  CHECK(to_string(tensor<std::int64_t>({most, least, 9007199254740993, -9007199254740993, 1}, {5})) ==
+        "int64 (5)\n[9223372036854775807, -9223372036854775808, 9007199254740993, -9007199254740993, 1]");
+  CHECK(to_string(tensor<std::int32_t>({INT32_MAX, INT32_MIN}, {2})) ==
+        "int32 (2)\n[2147483647, -2147483648]");
+  CHECK(to_string(from_host<bool>(std::array{true, false}, {2})) == "bool (2)\n[true, false]");
+  CHECK(to_string(scalar(most, {.dtype = DType::int64})) == "int64 ()\n9223372036854775807");
+}
+
+TEST_CASE("an integer fills exactly what it is asked to fill, or says why not", "[tensor]") {
+  const TensorOptions int64{.dtype = DType::int64};
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max(),
+                     least = std::numeric_limits<std::int64_t>::min();
+  for (const std::int64_t value :
+       {most, most - 1, least, least + 1, std::int64_t{1} << 53, (std::int64_t{1} << 53) + 1,
+        -(std::int64_t{1} << 53) - 1, std::int64_t{0}}) {
+    CHECK(full({2, 3}, value, int64).to_vector<std::int64_t>() == std::vector<std::int64_t>(6, value));
+    CHECK(scalar(value, int64).item<std::int64_t>() == value);
+    Tensor whole = zeros({3, 4}, int64);
+    transpose(whole, 0, 1).fill_(value);
+    CHECK(whole.to_vector<std::int64_t>() == std::vector<std::int64_t>(12, value));
+    CHECK(full({1}, value, {.dtype = DType::float64}).item<double>() == static_cast<double>(value));
+  }
+  CHECK_THROWS_WITH(full({2}, 9223372036854775807.0, int64),
+                    Contains("[full]") && Contains("not a value of int64"));
+  CHECK_THROWS_WITH(full({2}, std::uint64_t{1} << 63, int64),
+                    Contains("9223372036854775808 is larger than any int64"));
+  CHECK_THROWS_WITH(full({2}, most, {.dtype = DType::int32}),
+                    Contains("[full] 9223372036854775807 is not a value of int32"));
+  CHECK_THROWS_AS(full({2}, 2, {.dtype = DType::boolean}), ValueError);
+  CHECK_THROWS_AS(zeros({2}, {.dtype = DType::int32}).fill_(most), ValueError);
+}
+
+TEST_CASE("a finite number does not become infinite on its way into a tensor", "[tensor]") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const auto& [dtype, largest, beyond] :
+       {std::tuple{DType::float32, 3.4028234e38, 3.4028236e38}, std::tuple{DType::bfloat16, 3.389e38, 3.4e38},
+        std::tuple{DType::float16, 65519.0, 65520.0}}) {
+    CAPTURE(name_of(dtype));
+    for (const double sign : {1.0, -1.0}) {
+      CHECK(std::isfinite(full({1}, sign * largest, {.dtype = dtype}).to(DType::float64).item<double>()));
+      CHECK_THROWS_WITH(full({1}, sign * beyond, {.dtype = dtype}),
+                        Contains("[full]") && Contains("is not a value of"));
+      CHECK_THROWS_AS(zeros({1}, {.dtype = dtype}).fill_(sign * 1e300), ValueError);
+      CHECK(full({1}, sign * infinity, {.dtype = dtype}).to(DType::float64).item<double>() ==
+            sign * infinity);
+    }
+  }
 }

@@ -218,16 +218,10 @@ template <kernels::Binary F>
 Tensor binary(Tensor a, Tensor b) {
   return apply(ops::Binary<F>{}, std::move(a), std::move(b));
 }
-/// A function with a scalar that x's type must be able to hold: integers are never computed in fractions, nor
-/// cut off.
+/// A function with a scalar that x's type must be able to hold.
 template <kernels::Unary F>
 Tensor with_scalar(std::string_view name, Tensor x, double alpha) {
-  const DType dtype = x.dtype();
-  if (dtype != DType::boolean && !detail::is_representable(alpha, dtype)) {
-    throw TypeError(fmt::format(
-        "[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)", name,
-        alpha, name_of(dtype), to_string(x.shape())));
-  }
+  detail::require_scalar(name, x, alpha);
   return unary<F>(std::move(x), alpha);
 }
 Tensor comparison(kernels::Compare function, const Tensor& a, const Tensor& b) {

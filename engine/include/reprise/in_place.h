@@ -10,4 +10,10 @@ namespace reprise {
 /// gradient, and on a leaf that wants one unless under NoGrad.
 kernels::View change_in_place(const char* operation, const Tensor& tensor);
 
+/// Throws what `change_in_place` would, and changes nothing: for work that changes several tensors or none.
+void require_changeable(const char* operation, const Tensor& tensor);
+
+/// True when no two elements share memory: an expanded view shows one several times.
+bool has_distinct_elements(const Tensor& tensor);
+
 }  // namespace reprise

@@ -1,9 +1,12 @@
 // The tensor that users hold: a counted handle to a value of the tape.
 #pragma once
 
+#include <concepts>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,6 +30,18 @@ struct BackwardOptions {
 
 /// Reads "float32", "bfloat16", ... as PyTorch spells them; throws ValueError for anything else.
 DType parse_dtype(std::string_view text);
+
+namespace detail {
+[[noreturn]] void throw_too_large(const char* operation, std::uint64_t value);
+
+template <std::integral T>
+std::int64_t to_int64(const char* operation, T value) {
+  if constexpr (std::is_unsigned_v<T> && sizeof(T) == sizeof(std::int64_t)) {
+    if (value > static_cast<T>(INT64_MAX)) throw_too_large(operation, value);
+  }
+  return static_cast<std::int64_t>(value);
+}
+}  // namespace detail
 
 class Tensor {
  public:
@@ -75,6 +90,10 @@ class Tensor {
   bool is_leaf() const { return checked().is_leaf; }
   /// The accumulated gradient; undefined when there is none.
   Tensor grad() const;
+  /// Gives this leaf a gradient of its sizes, type and device, in any layout; backward adds to it. The tensor
+  /// given becomes the gradient itself, or a copy does where adding in place could not be right: of an
+  /// expanded one, a recorded or wanting one, and one in this tensor's own memory. Throws TapeError unless
+  /// this is a leaf, ShapeError or TypeError for a gradient that does not fit and for an integer tensor.
   void set_grad(Tensor gradient);
   /// Drops the gradient (its memory is free at once).
   void clear_grad();
@@ -117,17 +136,23 @@ class Tensor {
     return static_cast<T*>(checked().data());
   }
 
-  // Changes in place: allowed where no tape can be made wrong by it (see in_place.h).
+  // Changes in place: allowed where no tape can be made wrong by it (see in_place.h). They are not recorded:
+  // a source that wants a gradient is refused with TapeError, except under NoGrad. Source and target may
+  // overlap.
+  /// Throws ValueError for a number that the type does not hold; floating ones round.
   Tensor& fill_(double value);
+  Tensor& fill_(std::integral auto value) { return fill_integer(detail::to_int64("fill_", value)); }
   Tensor& zero_() { return fill_(0); }
-  /// Copies elements of equal sizes; converts between types. Throws TapeError on a recorded result that wants
-  /// a gradient.
+  /// Copies elements of equal sizes; converts between types and moves between devices. Throws TapeError on a
+  /// recorded result that wants a gradient.
   Tensor& copy_(const Tensor& source);
-  /// this += alpha * other.
+  /// this += alpha * other, of the same type. Throws TypeError for bool, and for a fraction of integers.
   Tensor& add_(const Tensor& other, double alpha = 1);
+  /// Throws TypeError for bool, and for a fraction of integers.
   Tensor& mul_(double factor);
 
  private:
+  Tensor& fill_integer(std::int64_t value);
   explicit Tensor(Value* value) : value_(value) {}
   Value& checked() const {
     if (value_ == nullptr) throw_undefined();
@@ -143,7 +168,16 @@ class Tensor {
 Tensor empty(const Shape& shape, const TensorOptions& options = {});
 Tensor zeros(const Shape& shape, const TensorOptions& options = {});
 Tensor ones(const Shape& shape, const TensorOptions& options = {});
+/// Throws ValueError for a number that the type does not hold; floating ones round.
 Tensor full(const Shape& shape, double value, const TensorOptions& options = {});
+namespace detail {
+Tensor full_integer(const Shape& shape, std::int64_t value, const TensorOptions& options);
+}
+/// The same with an integer, exact where the type is: not every int64 is a double.
+template <std::integral T>
+Tensor full(const Shape& shape, T value, const TensorOptions& options = {}) {
+  return detail::full_integer(shape, detail::to_int64("full", value), options);
+}
 /// 0, 1, ..., n - 1.
 Tensor arange(std::int64_t n, const TensorOptions& options = {.dtype = DType::int64});
 /// Uniform in [0, 1), from `generator()`.
@@ -171,6 +205,10 @@ Tensor tensor(std::initializer_list<T> elements, const Shape& shape) {
 }
 /// A scalar.
 Tensor scalar(double value, const TensorOptions& options = {});
+template <std::integral T>
+Tensor scalar(T value, const TensorOptions& options = {}) {
+  return full({}, value, options);
+}
 
 /// Sizes, type and elements, the middle of long axes left out: as printed by `<<`.
 std::string to_string(const Tensor& tensor);

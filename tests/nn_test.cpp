@@ -420,3 +420,78 @@ TEST_CASE("a replayed batch norm counts its batch once", "[nn]") {
   };
   CHECK(run(true) == run(false));
 }
+
+TEST_CASE("a converted model trains and evaluates in any type", "[nn]") {
+  manual_seed(3);
+  const Tensor images = randn({4, 3, 8, 8});
+  nn::Resnet reference({.stages = {1, 1}, .width = 4, .projection = true});
+  const std::vector<nn::NamedTensor> start = copy_of(state_of(reference));
+  const auto train = [&](DType dtype) {
+    nn::Resnet model({.stages = {1, 1}, .width = 4, .projection = true});
+    nn::load_state(model, start);
+    nn::convert(model, dtype);
+    for (const Tensor& tensor : nn::parameters(model)) CHECK(tensor.dtype() == dtype);
+    for (const nn::NamedTensor& entry : nn::named_buffers(model)) {
+      CAPTURE(entry.name);
+      const bool counts = entry.name.ends_with("num_batches_tracked");
+      CHECK(entry.tensor.dtype() == (counts                    ? DType::int64
+                                     : dtype == DType::float64 ? DType::float64
+                                                               : DType::float32));
+    }
+    nn::Sgd sgd({{nn::parameters(model), 0.0}});
+    for (int i = 0; i < 2; ++i) {
+      sum(square(model(images.to(dtype)))).backward();
+      sgd.step(1e-5);
+      sgd.zero_grad();
+    }
+    CHECK(model.bn1.num_batches_tracked.item<std::int64_t>() == 2);
+    nn::evaluate(model);
+    Doubles all = elements_of(model(images.to(dtype)).detach().to(DType::float64));
+    for (const double value : elements_of(model.bn1.running_var.to(DType::float64))) all.push_back(value);
+    return all;
+  };
+  const Doubles exact = train(DType::float64);
+  for (const auto& [dtype, tolerance] :
+       {std::pair{DType::float32, 1e-4}, std::pair{DType::bfloat16, 0.1}, std::pair{DType::float16, 0.02}}) {
+    CAPTURE(name_of(dtype));
+    const Doubles got = train(dtype);
+    REQUIRE(got.size() == exact.size());
+    for (std::size_t i = 0; i < got.size(); ++i)
+      CHECK(std::abs(got[i] - exact[i]) <= tolerance * (1 + std::abs(exact[i])));
+  }
+}
+
+TEST_CASE("convert keeps values, gradients, names and what is shared, and goes back", "[nn]") {
+  struct Shared {
+    Tensor a = leaf_values({3}).to(DType::float32).detach().set_requires_grad(true), b = a,
+           frozen = ones({2});
+    Tensor buffer = full({2}, 0.5), same = buffer, ids = arange(2);
+    void visit(nn::Visitor& v) {
+      v.parameter("a", a);
+      v.parameter("b", b);
+      v.parameter("frozen", frozen);
+      v.buffer("buffer", buffer);
+      v.buffer("same", same);
+      v.buffer("ids", ids);
+    }
+  } module;
+  nn::name_tensors(module);
+  module.a.set_grad(full({3}, 0.25));
+  const Doubles values_before = elements_of(module.a.detach());
+  CHECK_THROWS_AS(nn::convert(module, DType::int32), TypeError);
+  CHECK(module.a.dtype() == DType::float32);
+  for (const DType dtype : {DType::float64, DType::float32}) {
+    nn::convert(module, dtype);
+    CHECK(module.a.dtype() == dtype);
+    CHECK(module.a.value() == module.b.value());
+    CHECK(module.a.name() == "a");
+    CHECK(module.a.requires_grad());
+    CHECK_FALSE(module.frozen.requires_grad());
+    CHECK(elements_of(module.a.detach()) == values_before);
+    CHECK(elements_of(module.a.grad()) == Doubles(3, 0.25));
+    CHECK(module.buffer.dtype() == dtype);
+    CHECK(module.buffer.value() == module.same.value());
+    CHECK(elements_of(module.buffer) == Doubles{0.5, 0.5});
+    CHECK(module.ids.dtype() == DType::int64);
+  }
+}

@@ -100,9 +100,10 @@ Tensor BatchNorm2d::operator()(Tensor x, bool relu) {
       static_cast<double>(x.numel()) / static_cast<double>(std::max<std::int64_t>(x.size(1), 1));
   BatchNormResult result = batch_norm(std::move(x), weight, bias, eps, relu);
   const NoGrad no_grad;
-  running_mean.mul_(1 - momentum).add_(result.mean, momentum);
+  running_mean.mul_(1 - momentum).add_(result.mean.to(running_mean.dtype()), momentum);
   running_var.mul_(1 - momentum)
-      .add_(result.variance, momentum * count / (count - 1));  // the unbiased variance
+      .add_(result.variance.to(running_var.dtype()),
+            momentum * count / (count - 1));  // the unbiased variance
   num_batches_tracked.add_(ones({}, {.dtype = DType::int64, .device = num_batches_tracked.device()}));
   return std::move(result.y);
 }

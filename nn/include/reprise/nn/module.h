@@ -10,9 +10,12 @@
 // Names follow PyTorch's GPT-2 (Hugging Face) and ResNet (torchvision), joined by dots.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "reprise/tensor.h"
@@ -60,9 +63,18 @@ class Visitor {
   std::string prefix_;
 };
 
+/// Under which names a tensor is listed that is a member in several places (tied weights).
+enum class Names : std::uint8_t { first, every };
+
+/// The entries, each tensor under its first name alone.
+std::vector<NamedTensor> with_first_names(std::vector<NamedTensor> entries);
+
+/// The tensors, each once, in the order of their first mention.
+std::vector<Tensor> distinct(std::span<const Tensor> tensors);
+
 /// All parameters under their names, in the order of the members.
 template <class Module>
-std::vector<NamedTensor> named_parameters(Module& module) {
+std::vector<NamedTensor> named_parameters(Module& module, Names names = Names::first) {
   std::vector<NamedTensor> found;
   Visitor visitor({.parameter =
                        [&](const std::string& name, Tensor& tensor) {
@@ -71,36 +83,12 @@ std::vector<NamedTensor> named_parameters(Module& module) {
                    .buffer = {},
                    .mode = {}});
   module.visit(visitor);
-  return found;
-}
-
-/// A leaf of the parameter's values, rounded to `dtype`, under its name.
-Tensor converted(const Tensor& parameter, DType dtype);
-
-/// Converts every parameter to `dtype`; one that is shared stays shared. Buffers (running statistics) stay as
-/// they are. Before an optimiser is made: it holds on to the parameters.
-template <class Module>
-void convert(Module& module, DType dtype) {
-  std::vector<std::pair<Tensor, Tensor>> done;
-  Visitor visitor({.parameter =
-                       [&](const std::string&, Tensor& tensor) {
-                         for (const auto& [before, after] : done) {
-                           if (before.value() == tensor.value()) {
-                             tensor = after;
-                             return;
-                           }
-                         }
-                         done.emplace_back(tensor, converted(tensor, dtype));
-                         tensor = done.back().second;
-                       },
-                   .buffer = {},
-                   .mode = {}});
-  module.visit(visitor);
+  return names == Names::every ? found : with_first_names(std::move(found));
 }
 
 /// All buffers under their names.
 template <class Module>
-std::vector<NamedTensor> named_buffers(Module& module) {
+std::vector<NamedTensor> named_buffers(Module& module, Names names = Names::first) {
   std::vector<NamedTensor> found;
   Visitor visitor({.parameter = {},
                    .buffer =
@@ -109,13 +97,45 @@ std::vector<NamedTensor> named_buffers(Module& module) {
                        },
                    .mode = {}});
   module.visit(visitor);
-  return found;
+  return names == Names::every ? found : with_first_names(std::move(found));
+}
+
+/// What `convert` does, apart from the module: remembers what it made of each tensor.
+class Conversion {
+ public:
+  /// Throws TypeError for a type that is not floating.
+  explicit Conversion(DType dtype);
+  /// Makes the tensor's counterpart, which for a floating parameter has the type asked for, and for a
+  /// floating buffer that in which statistics are computed: float64 for float64, else float32.
+  void prepare(const Tensor& tensor, bool is_parameter);
+  /// The counterpart of a tensor that was prepared; itself where nothing changes.
+  Tensor operator()(const Tensor& tensor) const;
+
+ private:
+  DType dtype_;
+  std::vector<std::pair<Tensor, Tensor>> made_;
+};
+
+/// Converts every parameter to `dtype`, with its gradient, and every floating buffer (running statistics) to
+/// float64 for float64, else to float32; integers stay, and what is shared stays shared. Throws TypeError for
+/// a type that is not floating, before anything is changed. Before an optimiser is made: it holds on to the
+/// parameters.
+template <class Module>
+void convert(Module& module, DType dtype) {
+  Conversion conversion(dtype);
+  Visitor prepare({.parameter = [&](const std::string&, Tensor& tensor) { conversion.prepare(tensor, true); },
+                   .buffer = [&](const std::string&, Tensor& tensor) { conversion.prepare(tensor, false); },
+                   .mode = {}});
+  module.visit(prepare);
+  const auto replace = [&](const std::string&, Tensor& tensor) { tensor = conversion(tensor); };
+  Visitor visitor({.parameter = replace, .buffer = replace, .mode = {}});
+  module.visit(visitor);
 }
 
 /// The tensors alone.
 std::vector<Tensor> tensors_of(const std::vector<NamedTensor>& named);
 
-/// All parameters.
+/// All parameters, each once.
 template <class Module>
 std::vector<Tensor> parameters(Module& module) {
   return tensors_of(named_parameters(module));
@@ -134,29 +154,29 @@ void evaluate(Module& module) {
   train(module, false);
 }
 
-/// Gives every parameter and buffer its full name, for error messages and reports.
+/// Gives every parameter and buffer its full name, the first of several, for error messages and reports.
 template <class Module>
 void name_tensors(Module& module) {
-  const auto set = [](const std::string& name, Tensor& tensor) { tensor.set_name(name); };
-  Visitor visitor({.parameter = set, .buffer = set, .mode = {}});
-  module.visit(visitor);
+  for (NamedTensor& entry : named_parameters(module)) entry.tensor.set_name(entry.name);
+  for (NamedTensor& entry : named_buffers(module)) entry.tensor.set_name(entry.name);
 }
 
-/// Number of elements of all parameters.
+/// Number of elements of all tensors; one that is listed twice counts once.
 std::int64_t count_elements(const std::vector<Tensor>& tensors);
 
-/// Copies `state` into the members of the same names. Throws Error naming what is missing, unknown, given
-/// twice, or of another shape, before anything is changed.
+/// Copies `state` into the members of the same names, from any device and type. A tensor that has several
+/// names (tied weights) needs one of them. Throws Error naming what is missing, unknown, given twice, of
+/// another shape, or given with different values for two names of one tensor, before anything is changed.
 template <class Module>
 void load_state(Module& module, const std::vector<NamedTensor>& state);
 
-/// The part of load_state that does not depend on the module.
+/// The part of load_state that does not depend on the module; `members` has every name.
 void copy_state(const std::vector<NamedTensor>& members, const std::vector<NamedTensor>& state);
 
 template <class Module>
 void load_state(Module& module, const std::vector<NamedTensor>& state) {
-  std::vector<NamedTensor> members = named_parameters(module);
-  for (NamedTensor& buffer : named_buffers(module)) members.push_back(std::move(buffer));
+  std::vector<NamedTensor> members = named_parameters(module, Names::every);
+  for (NamedTensor& buffer : named_buffers(module, Names::every)) members.push_back(std::move(buffer));
   copy_state(members, state);
 }
 

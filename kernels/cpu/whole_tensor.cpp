@@ -107,7 +107,7 @@ void global_norm(const Queue&, std::span<const ConstView> tensors, double max_no
   }
   const double root = std::sqrt(total);
   *norm.as<double>() = root;
-  if (scale) *scale.as<double>() = max_norm > 0 && root > max_norm ? max_norm / root : 1.0;
+  if (scale) *scale.as<double>() = max_norm > 0 && !(root <= max_norm) ? max_norm / root : 1.0;
 }
 
 bool any_nan(const Queue&, const ConstView& x) {

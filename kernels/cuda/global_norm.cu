@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(1024) norm_kernel(const double* __restrict__ p
   const double root = sqrt(block_sum(sum));
   if (threadIdx.x != 0) return;
   *norm = root;
-  if (scale != nullptr) *scale = max_norm > 0 && root > max_norm ? max_norm / root : 1.0;
+  if (scale != nullptr) *scale = max_norm > 0 && !(root <= max_norm) ? max_norm / root : 1.0;
 }
 
 template <class T>

@@ -29,8 +29,9 @@ REPRISE_KERNEL(void, argmax, const Queue&, const ConstView& x, int axis, const V
 REPRISE_WORKSPACE_QUERY(global_norm_workspace_bytes, DeviceKind, std::span<const ConstView> tensors);
 
 /// norm = square root of the sum of squares over all tensors, in a fixed order; scale = what brings it down
-/// to `max_norm`: max_norm / norm where that is below 1 and `max_norm` is above 0, else 1. Both are float64
-/// scalars and sums are float64; `scale` may be null. Clipping by the global norm (Pascanu et al. 2013).
+/// to `max_norm`: max_norm / norm where that is below 1 or NaN and `max_norm` is above 0, else 1. Both are
+/// float64 scalars and sums are float64; `scale` may be null. Clipping by the global norm (Pascanu et al.
+/// 2013).
 REPRISE_KERNEL(void, global_norm, const Queue&, std::span<const ConstView> tensors, double max_norm,
                const View& norm, const View& scale, const Workspace&);
 

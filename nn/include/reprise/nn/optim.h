@@ -9,7 +9,7 @@
 
 namespace reprise::nn {
 
-/// Parameters that share a weight decay.
+/// Parameters that share a weight decay. One that is listed twice (tied weights) counts once.
 struct ParameterGroup {
   std::vector<Tensor> parameters;
   double weight_decay = 0.0;
@@ -24,14 +24,20 @@ struct AdamWOptions {
 
 /// AdamW (Loshchilov and Hutter 2019): one pass over all parameters. Parameters without a gradient are left
 /// alone. Of 16-bit parameters a float32 copy is kept and updated, which the parameters are rounded from.
+/// Parameters and gradients may lie in memory in any order, also with gaps: such a parameter costs a copy in
+/// scratch in each step.
 class AdamW {
  public:
-  /// Throws TapeError for a parameter that is not a leaf, TypeError when they are on different devices.
+  /// Throws Error for an undefined parameter, TapeError for one that is not a leaf or is expanded, TypeError
+  /// for integers and for different devices, ValueError for a parameter in two groups, for two that share
+  /// elements in memory, and for options and weight decays outside their range.
   explicit AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options = {});
   /// One update with learning rate `lr`, every gradient times `gradient_scale`. Throws before anything is
-  /// changed.
+  /// changed: ValueError for a rate that is negative or no number, and for a scale that is no number.
   void step(double lr, double gradient_scale = 1.0);
-  /// The same with a float64 scalar on the parameters' device, which nobody waits for (see `global_norm`).
+  /// The same with one floating number on the parameters' device, which nobody waits for (see `global_norm`):
+  /// a NaN in it makes every parameter that has a gradient NaN. Throws ShapeError or TypeError for another
+  /// scale.
   void step(double lr, const Tensor& gradient_scale);
 
   /// Counts one step and writes what depends on `lr` and the count to the device, for `step_with_rates`.
@@ -54,8 +60,10 @@ class AdamW {
   void run(const std::vector<Launch>& all, double lr, const Tensor& gradient_scale, const Tensor& rates);
 
   AdamWOptions options_;
+  Device device_;
   std::vector<Entry> entries_;
-  Tensor rates_;  // (launches, 3)
+  std::vector<const Storage*> changed_;  // by a step, sorted
+  Tensor rates_;                         // (launches, 3)
 };
 
 struct SgdOptions {
@@ -83,8 +91,10 @@ class Sgd {
   void run(double lr, const Tensor& gradient_scale, const Tensor& rates);
 
   SgdOptions options_;
+  Device device_;
   std::vector<Entry> entries_;
-  Tensor rates_;  // (1)
+  std::vector<const Storage*> changed_;  // by a step, sorted
+  Tensor rates_;                         // (1)
 };
 
 /// The norm of all gradients together, and what brings it down to a maximum.
@@ -93,8 +103,13 @@ struct GlobalNorm {
 };
 
 /// Square root of the sum of squares of all gradients, and max_norm / norm where that is below 1, else 1
-/// (also for a `max_norm` of 0). Nobody waits for the device.
-GlobalNorm global_norm(std::span<const Tensor> parameters, double max_norm);
+/// (also for a `max_norm` of 0). A parameter that is listed twice counts once. Nobody waits for the device.
+///
+/// As in PyTorch's clip_grad_norm_, a NaN among the gradients makes norm and scale NaN, and with them every
+/// parameter of the step; an infinity makes the scale 0, which leaves finite gradients without effect and
+/// turns infinite ones into NaN. Nothing is ever updated unclipped. With `refuse_nonfinite` such a norm
+/// throws ValueError instead, before anything is changed; this waits for the device.
+GlobalNorm global_norm(std::span<const Tensor> parameters, double max_norm, bool refuse_nonfinite = false);
 
 /// The norm of all gradients together, read from the device.
 double gradient_norm(std::span<const Tensor> parameters);

@@ -3,15 +3,12 @@
 #include <array>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define REPRISE_RECYCLE 0  // a memory checker should see every record come and go
-#else
-#define REPRISE_RECYCLE 1
-#endif
+#include "memory/poison.h"
 
 namespace reprise::detail {
 namespace {
 
+constexpr bool kRecycle = !kAddressSanitizer;  // a memory checker should see every record come and go
 constexpr std::size_t kGranularity = 64;
 constexpr std::size_t kClasses = 48;  // records of up to 3 KiB
 constexpr int kMostKept = 1 << 16;    // per class
@@ -52,7 +49,7 @@ void* take_fresh(std::size_t size_class) {
 
 void* recycled_allocate(std::size_t bytes) {
   const std::size_t size_class = bytes == 0 ? 0 : (bytes - 1) / kGranularity;
-  if (REPRISE_RECYCLE && size_class < kClasses) {
+  if (kRecycle && size_class < kClasses) {
     if (FreeRecord* record = lists.first[size_class]) {
       lists.first[size_class] = record->next;
       --lists.count[size_class];
@@ -65,7 +62,7 @@ void* recycled_allocate(std::size_t bytes) {
 
 void recycled_free(void* memory, std::size_t bytes) noexcept {
   const std::size_t size_class = bytes == 0 ? 0 : (bytes - 1) / kGranularity;
-  if (REPRISE_RECYCLE && size_class < kClasses && !lists.closed && lists.count[size_class] < kMostKept) {
+  if (kRecycle && size_class < kClasses && !lists.closed && lists.count[size_class] < kMostKept) {
     auto* record = static_cast<FreeRecord*>(memory);
     record->next = lists.first[size_class];
     lists.first[size_class] = record;

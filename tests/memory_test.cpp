@@ -5,7 +5,10 @@
 #include <limits>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
+#include "reprise/detail/recycler.h"
+#include "sanitizers.h"
+
+#if UNDER_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -266,7 +269,17 @@ TEST_CASE("a pool needs a source", "[memory]") {
   CHECK_THROWS_AS(limited_source(nullptr, 1), ValueError);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if UNDER_ADDRESS_SANITIZER
+TEST_CASE("AddressSanitizer sees every record of the tape come and go", "[memory]") {
+  for (const std::size_t bytes : {std::size_t{1}, std::size_t{64}, std::size_t{200}, std::size_t{5000}}) {
+    CAPTURE(bytes);
+    void* const record = detail::recycled_allocate(bytes);
+    CHECK(__asan_address_is_poisoned(record) == 0);
+    detail::recycled_free(record, bytes);
+    CHECK(__asan_address_is_poisoned(record) != 0);
+  }
+}
+
 TEST_CASE("AddressSanitizer watches the memory between blocks", "[memory]") {
   Pool pool(host_source(), kCaching);
   for (const std::size_t bytes : {std::size_t{1}, std::size_t{255}, 3 * kMiB + 5}) {

@@ -8,11 +8,13 @@
 #include <thread>
 #include <vector>
 
+#include "sanitizers.h"
+
 using namespace memory_test;
 
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if UNDER_THREAD_SANITIZER || UNDER_ADDRESS_SANITIZER
 constexpr int kRounds = 2000;
 #else
 constexpr int kRounds = 20000;

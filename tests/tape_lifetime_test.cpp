@@ -3,6 +3,8 @@
 
 #include <thread>
 
+#include "sanitizers.h"
+
 using namespace tape_test;
 
 namespace {
@@ -89,7 +91,7 @@ TEST_CASE("what is never played goes with its handles", "[tape][memory]") {
 
 TEST_CASE("a chain of a million nodes is played and destroyed", "[tape]") {
   const NothingLeft check;
-#if defined(__SANITIZE_THREAD__)
+#if UNDER_THREAD_SANITIZER
   constexpr int kNodes = 100'000;  // the checker needs half a minute for more
 #else
   constexpr int kNodes = 1'000'000;

@@ -9,9 +9,17 @@
 
 #include "simt/seam.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define SIMT_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SIMT_TSAN 1
+#endif
+#endif
+
 // A primitive stands for an instruction of the device: the race checker is told what it does, and does not
 // look inside.
-#if defined(__SANITIZE_THREAD__)
+#if defined(SIMT_TSAN)
 #define SIMT_PRIMITIVE __attribute__((no_sanitize("thread"), noinline))
 #else
 #define SIMT_PRIMITIVE __attribute__((no_sanitize("thread")))

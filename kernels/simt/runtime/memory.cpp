@@ -7,11 +7,11 @@
 #include <cstring>
 #include <map>
 
+#include "simt/emulator/asan.h"
 #include "simt/runtime/control.h"
 #include "simt/runtime/host_guard.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
+#if defined(SIMT_ASAN)
 #define SIMT_NO_ASAN __attribute__((no_sanitize("address")))
 #else
 #define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))

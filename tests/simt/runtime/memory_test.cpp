@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime_kernels.h"
+#include "simt/emulator/asan.h"
 #include "simt/seam.h"
 
 using namespace runtime_test;
@@ -21,7 +22,7 @@ char* allocate(std::size_t bytes) {
   return static_cast<char*>(pointer);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SIMT_ASAN)
 #define SIMT_NO_ASAN __attribute__((no_sanitize("address")))
 #else
 #define SIMT_NO_ASAN
@@ -185,7 +186,7 @@ TEST_CASE("work that comes after the free of its memory breaks the device", "[si
   simt::runtime::reset();
 }
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(SIMT_ASAN)
 TEST_CASE("the host does not reach device memory", "[simt]") {
   Runtime runtime;
   control().host_guard = true;

@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
 # bundle_headers.sh [FOLDER]: copies the headers that Reprise is built with out of the installed Debian packages, with what CMake
-# needs to find them, for a machine without packages. The default folder is where Reprise looks last (REPRISE_BUNDLE).
+# needs to find them, for a machine without packages. The default folder is where Reprise looks last (REPRISE_BUNDLE). FOLDER is
+# new, empty, or an earlier bundle, which is replaced: a list of its files lies in it, and whatever else is there stops the script.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-bundle=${1:-third_party/bundle}
+bundle=$(realpath -m -- "${1:-$(dirname "$0")/../third_party/bundle}")
+list=.reprise-bundle
 largest_kib=$((20 * 1024))
 
 fail() {
   echo "bundle: $*" >&2
   exit 1
+}
+
+# The files below a folder, one a line, by their names there.
+files_of() { (cd "$1" && find . ! -type d -printf '%P\n' | LC_ALL=C sort); }
+
+# Fails unless the folder holds nothing but what an earlier run has put there.
+check_replaceable() {
+  local strangers
+  [ -e "$bundle" ] || [ -L "$bundle" ] || return 0
+  [ -d "$bundle" ] || fail "$bundle is not a folder; name another place"
+  [ -n "$(ls -A "$bundle")" ] || return 0
+  [ -f "$bundle/$list" ] || fail "$bundle is not a bundle that this script has made; remove it, or name another folder"
+  strangers=$(comm -13 "$bundle/$list" <(files_of "$bundle"))
+  [ -z "$strangers" ] || fail "$bundle holds files that this script has not made; move them away: ${strangers//$'\n'/, }"
 }
 
 # The version that a package states to CMake.
@@ -48,6 +63,7 @@ copy() {
   cp -r "$from" "$made/$to/"
 }
 
+check_replaceable
 mkdir -p "$(dirname "$bundle")"
 made=$(mktemp -d "$bundle.XXXXXX")
 trap 'rm -rf "$made"' EXIT
@@ -68,6 +84,9 @@ write_package Catch2 "$(version_of /usr/lib/cmake/Catch2/Catch2ConfigVersion.cma
 kib=$(du -sk "$made" | cut -f 1)
 [ "$kib" -le "$largest_kib" ] || fail "$kib KiB of headers; more than $largest_kib KiB is too much to carry around"
 chmod 755 "$made"
+files=$(files_of "$made")
+printf '%s\n' "$list" "$files" | LC_ALL=C sort >"$made/$list"
+check_replaceable
 rm -rf "$bundle"
 mv "$made" "$bundle"
 echo "Headers of Eigen, fmt, CLI11, JSON for Modern C++ and Catch2: $bundle, $kib KiB"

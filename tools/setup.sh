@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Reprise is built with, and those named as arguments, where they are missing.
+# Installs the Debian packages that Reprise is built with, and those named as arguments, where they are missing. Says first which
+# and by which command; waits for Enter unless it runs as root, YES=1 or CI is set; without a terminal to ask on it installs nothing.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build libdnnl-dev libeigen3-dev libfmt-dev libcli11-dev nlohmann-json3-dev catch2
@@ -26,9 +27,23 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
   fi
   as_root=(sudo)
+  [ -t 0 ] || as_root=(sudo -n) # without a terminal there is nobody to type a password
+fi
+echo "Reprise needs packages that are not installed. They come by"
+echo "  ${as_root[0]:+sudo }apt-get install --no-install-recommends ${missing[*]}"
+if [ "$(id -u)" -ne 0 ] && [ "${YES:-}" != 1 ] && [ -z "${CI:-}" ]; then
+  if [ ! -t 0 ]; then
+    echo "setup: nothing is installed, as there is no terminal to ask on; run that command, or set YES=1" >&2
+    exit 1
+  fi
+  printf 'Enter installs them, Ctrl-C stops here. '
+  if ! read -r; then
+    echo
+    echo "setup: nothing is installed" >&2
+    exit 1
+  fi
 fi
 
-echo "Installing ${missing[*]}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y)

@@ -28,7 +28,8 @@ void note_loss() {
   if (has_others) lost_threads.store(true, std::memory_order_relaxed);
 }
 
-/// Where it cannot be registered (no memory at the very start), no fork is trusted.
+/// Where it cannot be registered (no memory at the very start), the process starts no threads that it might
+/// lose.
 const bool registered = [] {
   const bool done = pthread_atfork(look_for_other_threads, nullptr, note_loss) == 0;
   if (!done) lost_threads.store(true, std::memory_order_relaxed);

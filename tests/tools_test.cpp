@@ -1,0 +1,138 @@
+// The scripts that change something on the user's machine: what they refuse, and that they ask first.
+#include <catch2/catch.hpp>
+#include <fstream>
+
+#include "program.h"
+#include "temporary_folder.h"
+
+using Catch::Matchers::Contains;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kTools = REPRISE_TOOLS;
+
+void write(const fs::path& file, const std::string& text) {
+  fs::create_directories(file.parent_path());
+  std::ofstream(file) << text;
+}
+
+std::string read(const fs::path& file) {
+  std::ifstream stream(file);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+/// A machine on which every package is missing, as programs that take the place of its own see it.
+struct Machine : TemporaryFolder {
+  explicit Machine(bool is_root, bool has_sudo = true) {
+    program("dpkg-query", "exit 1");
+    program("id", is_root ? "echo 0" : "echo 1000");
+    program("apt-get", "echo \"apt-get $*\" >> '" + log() + "'");
+    if (has_sudo) program("sudo", "echo sudo >> '" + log() + "'; [ $1 = -n ] && shift; exec \"$@\"");
+  }
+
+  std::string log() const { return (path / "log").string(); }
+
+  /// tools/setup.sh with these variables; `typed` goes to it on a terminal, if any.
+  Ended setup(const std::string& variables, const std::string* typed) const {
+    const std::string run =
+        "env -u CI -u YES PATH='" + path.string() + "/bin' " + variables + " '" + kTools + "/setup.sh'";
+    if (typed == nullptr) return run_command({"bash", "-c", "exec " + run + " < /dev/null"});
+    return run_command({"bash", "-c", "printf '" + *typed + "' | script -qec \"" + run + "\" /dev/null"});
+  }
+
+ private:
+  void program(const std::string& name, const std::string& text) const {
+    const fs::path file = path / "bin" / name;
+    write(file, "#!/bin/bash\n" + text + "\n");
+    fs::permissions(file, fs::perms::owner_all);
+    for (const std::string tool : {"bash", "env", "mktemp", "rm", "cat", "sh"}) {
+      const fs::path link = path / "bin" / tool;
+      if (!fs::exists(link)) fs::create_symlink(fs::path("/usr/bin") / tool, link);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("setup says what it would install, and asks where it needs leave", "[tools]") {
+  struct Row {
+    const char* name;
+    bool root, has_sudo;
+    const char* variables;
+    const char* typed;  // null: no terminal
+    bool installs;
+  };
+  constexpr Row kRows[] = {
+      {"root", true, false, "", nullptr, true},
+      {"a user without a terminal", false, true, "", nullptr, false},
+      {"a user without a terminal who has said yes", false, true, "YES=1", nullptr, true},
+      {"continuous integration", false, true, "CI=true", nullptr, true},
+      {"a user who says neither", false, true, "YES=0", nullptr, false},
+      {"a user who presses Enter", false, true, "", "\\n", true},
+      {"a user who presses Ctrl-D", false, true, "", "\\004", false},
+      {"a user who presses Ctrl-C", false, true, "", "\\003", false},
+      {"a user without sudo", false, false, "YES=1", nullptr, false},
+  };
+  for (const Row& row : kRows) {
+    CAPTURE(row.name);
+    const Machine machine(row.root, row.has_sudo);
+    const std::string typed = row.typed == nullptr ? "" : row.typed;
+    const Ended ended = machine.setup(row.variables, row.typed == nullptr ? nullptr : &typed);
+    CAPTURE(ended.output, ended.errors);
+    CHECK_THAT(ended.output + ended.errors, Contains("apt-get install"));
+    CHECK_THAT(ended.output + ended.errors, Contains("libeigen3-dev"));
+    const std::string done = read(machine.log());
+    CHECK((done.find("apt-get -q -y install") != std::string::npos) == row.installs);
+    CHECK((done.find("sudo") != std::string::npos) == (row.installs && !row.root));
+    CHECK((ended.status == 0) == row.installs);
+    if (!row.installs) CHECK(done.empty());
+  }
+}
+
+TEST_CASE("bundling headers replaces nothing that is not a bundle", "[tools]") {
+  const TemporaryFolder folder;
+  const auto bundle = [](const fs::path& to) {
+    return run_command({kTools + "/bundle_headers.sh", to.string()});
+  };
+  const auto files_in = [](const fs::path& of) {
+    std::vector<std::string> all;
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(of))
+      all.push_back(entry.path().string());
+    std::sort(all.begin(), all.end());
+    return all;
+  };
+
+  write(folder.path / "home/thesis.tex", "years");
+  write(folder.path / "file", "text");
+  fs::create_symlink("nowhere", folder.path / "dangling");
+  const std::vector<std::string> before = files_in(folder.path);
+  for (const char* const name : {"home", "home/", "home/../home/.", ".", "file", "dangling/../home"}) {
+    CAPTURE(name);
+    const Ended ended = bundle(folder.path / name);
+    CHECK(ended.status == 1);
+    CHECK_THAT(ended.errors, Catch::Matchers::StartsWith("bundle: "));
+    CHECK(files_in(folder.path) == before);
+  }
+  CHECK(read(folder.path / "home/thesis.tex") == "years");
+
+  const fs::path made = folder.path / "new/bundle";
+  if (const Ended first = bundle(made); first.status != 0) {
+    WARN("skipped: " + first.errors);
+    return;
+  }
+  const std::vector<std::string> files = files_in(made);
+  CHECK(files.size() > 100);
+  CHECK(bundle(made.string() + "/").status == 0);  // its own work is replaced
+  CHECK(files_in(made) == files);
+  write(made / "include/mine.h", "mine");
+  const Ended refused = bundle(made);
+  CHECK(refused.status == 1);
+  CHECK_THAT(refused.errors, Contains("include/mine.h"));
+  CHECK(read(made / "include/mine.h") == "mine");
+  fs::remove(made / "include/mine.h");
+  fs::remove(made / ".reprise-bundle");
+  CHECK(bundle(made).status == 1);
+  fs::create_directory(folder.path / "empty");
+  CHECK(bundle(folder.path / "empty").status == 0);
+}

@@ -61,8 +61,8 @@ void set_threads(const RunOptions& options) {
   }
   kernels::set_num_threads(*options.threads);
   if (const int available = kernels::num_threads(); available < *options.threads) {
-    complain(fmt::format("{} of {} threads: OMP_THREAD_LIMIT or OMP_MAX_ACTIVE_LEVELS allows no more", available,
-                         *options.threads));
+    complain(fmt::format("{} of {} threads: OMP_THREAD_LIMIT or OMP_MAX_ACTIVE_LEVELS allows no more",
+                         available, *options.threads));
   }
 }
 

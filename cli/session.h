@@ -14,8 +14,8 @@ namespace reprise::cli {
 /// Applies threads, device and memory capacity. Throws where the machine does not give them.
 void begin(const RunOptions& options);
 
-/// Sets the number of CPU threads; throws ValueError where the machine does not give as many, and says so where OpenMP
-/// is told to start fewer.
+/// Sets the number of CPU threads; throws ValueError where the machine does not give as many, and says so
+/// where OpenMP is told to start fewer.
 void set_threads(const RunOptions& options);
 
 /// Bytes that the options let a pool reserve; kUnlimited where they say nothing.

@@ -63,7 +63,7 @@ void require_source(const char* operation, const Tensor& target, const Tensor& s
   const Value& value = *source.value();
   if (value.storage == nullptr)
     throw TapeError(fmt::format("[{}] the source, {}, has no memory", operation, describe(value)));
-  if (value.requires_grad && context().grad_enabled) {
+  if (value.requires_grad && context().grad_enabled()) {
     throw TapeError(
         fmt::format("[{}] the source, {}, wants a gradient, which a change in place would lose; put "
                     "results together with concatenate or out-of-place operations, or give its "

@@ -74,8 +74,9 @@ void LeafGradients::release_claims() noexcept {
 
 Value* LeafGradients::addable(Value& leaf) {
   if (claim(leaf)) {
-    // Memory that others see, too, may be what the kernel reads.
+    // Memory that is saved, or seen by other values, may be what the kernel reads.
     if (leaf.gradient == nullptr || !is_dense_like(*leaf.gradient, leaf) ||
+        leaf.gradient->keepers.load(std::memory_order_acquire) != 1 ||
         leaf.gradient->storage->refs.load(std::memory_order_acquire) != 1)
       return nullptr;
     leaf.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);

@@ -87,3 +87,31 @@ TEST_CASE("without a sequence of blocks there is no advice", "[memory]") {
   CHECK_THROWS_WITH(zeros({1024}), Contains("empty (1024) float32") && !Contains("from the tape"));
   set_default_pool(before);
 }
+
+TEST_CASE("what an earlier step still holds is no part of the advice", "[memory]") {
+  const std::shared_ptr<Pool> before = default_pool();
+  set_default_pool(std::make_shared<Pool>(limited_source(host_source(), std::size_t{600} << 10)));
+  std::string error;
+  {
+    manual_seed(1);
+    std::vector<Tensor> weights;
+    for (int i = 0; i < 4; ++i) weights.push_back(randn({64, 64}).set_requires_grad(true));
+    Tensor logits, loss;  // of the step before, whose nodes have been played and know their inputs no more
+    try {
+      for (std::int64_t rows = 64; rows < 4096; rows *= 2) {
+        Tensor h = randn({rows, 64});
+        checkpoint::sequence({.strategy = checkpoint::Strategy::none}, 4, [&](std::int64_t i) {
+          h = gelu(matmul(h, weights[static_cast<std::size_t>(i)]));
+        });
+        logits = matmul(h, weights[0]);
+        h = Tensor();
+        loss = mean(square(logits));
+        loss.backward();
+      }
+    } catch (const OutOfMemory& e) {
+      error = e.what();
+    }
+  }
+  CHECK_THAT(error, Contains("from the tape so far, 4 of 4 blocks under segments none"));
+  set_default_pool(before);
+}

@@ -121,9 +121,7 @@ Ended run_program(const std::vector<std::string>& arguments, const std::vector<s
   return Program(arguments, environment).wait();
 }
 
-Ended run_command(const std::vector<std::string>& words) {
-  return Program(Program::Command{}, words).wait();
-}
+Ended run_command(const std::vector<std::string>& words) { return Program(Program::Command{}, words).wait(); }
 
 Ended run_shell(const std::string& script, const std::vector<std::string>& arguments) {
   return Program(script, arguments).wait();

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Program program = generate(std::span(data + 1, size - 1), setting);
   const Verdict verdict = check(program, setting);
   if (!verdict.finding) return 0;
-  std::fprintf(stderr, "%s: %s\n%s\n%s\n%s\n", setting.name.data(), verdict.finding->kind.c_str(), verdict.finding->detail.c_str(),
-               to_text(program).c_str(), statements(program).c_str());
+  std::fprintf(stderr, "%s: %s\n%s\n%s\n%s\n", setting.name.data(), verdict.finding->kind.c_str(),
+               verdict.finding->detail.c_str(), to_text(program).c_str(), statements(program).c_str());
   std::abort();
 }

@@ -31,7 +31,7 @@ struct Options {
   std::string save;
   bool listing = false;
   bool first = false;  // one finding is enough
-  bool keep = false;  // the program as it is, without making it smaller
+  bool keep = false;   // the program as it is, without making it smaller
   int most_shown = 2;
   double shrink_seconds = 15;
 };

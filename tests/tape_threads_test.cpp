@@ -1,0 +1,200 @@
+// Several threads: what they share, what they let go, and what they may not do.
+#include "tape_support.h"
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+using namespace tape_test;
+using checkpoint::Segment;
+
+namespace {
+
+template <class F>
+void on_thread(F&& f) {
+  std::thread(std::forward<F>(f)).join();
+}
+
+}  // namespace
+
+TEST_CASE("a leaf is shared by threads, one after the other", "[tape][threads]") {
+  const NothingLeft check;
+  Tensor w = leaf({1, 2, 3}, {3});
+  int calls = 0;
+  Tensor v = leaf({1, 2, 3}, {3});
+  v.on_gradient([&](const Tensor&) {
+    ++calls;
+    return Tensor();
+  });
+  sum(w * w).backward();
+  sum(v * v).backward();
+  on_thread([&] {
+    Tensor of_this_thread = leaf(1);
+    sum(of_this_thread * of_this_thread).backward();  // the first backward of this thread, as above
+    CHECK(elements_of(gradients(sum(w * 10.0), std::vector{w})[0]) == Doubles{10, 10, 10});
+    CHECK(elements_of(w.grad()) == Doubles{2, 4, 6});
+    sum(w * 10.0).backward();
+    sum(v * 10.0).backward();
+  });
+  CHECK(elements_of(w.grad()) == Doubles{12, 14, 16});
+  CHECK(elements_of(v.grad()) == Doubles{12, 14, 16});
+  CHECK(calls == 2);
+}
+
+TEST_CASE("threads play backward to the same leaves at the same time", "[tape][threads]") {
+  const NothingLeft check;
+  constexpr int kThreads = 4, kSteps = 200;
+  std::vector<Tensor> leaves;
+  for (int i = 0; i < 6; ++i) leaves.push_back(leaf({1, 2, 3}, {3}));
+  std::atomic<int> calls = 0;
+  leaves[0].on_gradient([&](const Tensor&) {
+    ++calls;
+    return Tensor();
+  });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int step = 0; step < kSteps; ++step) {
+        Tensor y;
+        {
+          const Segment segment("s", {.spare_last = false});
+          y = leaves[0] * 1.0;
+          for (const Tensor& other : leaves) y = y + other * 2.0;  // sums of small integers are exact
+        }
+        if (step % 4 == 0)
+          CHECK(elements_of(gradients(sum(y), std::vector{leaves[1]})[0]) == Doubles{2, 2, 2});
+        else
+          sum(y).backward();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const double added = kThreads * kSteps * 3.0 / 4.0;
+  CHECK(elements_of(leaves[0].grad()) == Doubles(3, 3 * added));
+  for (std::size_t i = 1; i < leaves.size(); ++i)
+    CHECK(elements_of(leaves[i].grad()) == Doubles(3, 2 * added));
+  CHECK(calls == static_cast<int>(added));
+}
+
+TEST_CASE("results are let go on other threads", "[tape][threads][segment]") {
+  const NothingLeft check;
+  Tensor w = leaf_values({8, 8});
+  const auto step = [&](auto&& drop) {
+    Tensor h;
+    {
+      const Segment segment("block", {.spare_last = false});
+      h = tanh(matmul(w, w));
+      h = tanh(matmul(h, w));
+    }
+    const Tensor loss = sum(square(h));
+    drop(std::move(h));
+    loss.backward();
+  };
+  step([](Tensor h) { h = Tensor(); });
+  const auto right = bits_of(w.grad());
+  const auto check_step = [&](auto&& drop) {
+    w.clear_grad();
+    step(drop);
+    CHECK(bits_of(w.grad()) == right);
+    CHECK(live_nodes() == 0);
+  };
+  check_step([](Tensor h) { on_thread([h = std::move(h)]() mutable { h = Tensor(); }); });
+  check_step([](Tensor h) {
+    std::async(std::launch::async, [h = std::move(h)] { return h.detach().to_vector<double>()[0]; }).get();
+  });
+  check_step([](Tensor h) {  // held by both, let go by both
+    Tensor copy = h;
+    std::thread thread([copy = std::move(copy)]() mutable { copy = Tensor(); });
+    h = Tensor();
+    thread.join();
+  });
+}
+
+TEST_CASE("many results are let go elsewhere while their thread records", "[tape][threads]") {
+  const NothingLeft check;
+  Tensor w = leaf({1, 2, 3}, {3});
+  std::vector<Tensor> held;
+  for (int i = 0; i < 20000; ++i) held.push_back(w * 2.0);
+  std::thread thread([held = std::move(held)]() mutable { held.clear(); });
+  Tensor y = w;
+  for (int i = 0; i < 20000; ++i) y = y * 1.0;
+  sum(y).backward();
+  thread.join();
+  CHECK(live_nodes() == 1);
+  CHECK(elements_of(w.grad()) == Doubles{1, 1, 1});
+}
+
+TEST_CASE("a tape outlives its thread", "[tape][threads]") {
+  const NothingLeft check;
+  Tensor w = leaf_values({4});
+  std::vector<Tensor> losses;
+  for (int i = 0; i < 4; ++i) {
+    losses.push_back(std::async(std::launch::async, [&] {
+                       const Segment segment("s", {.spare_last = false});
+                       return sum(exp(tanh(w)));
+                     }).get());
+  }
+  CHECK_THROWS_WITH(losses[0].backward(), Contains("was recorded on another thread's tape"));
+  CHECK_THROWS_WITH(gradients(losses[0], std::vector{w}), Contains("was recorded on another thread's tape"));
+  CHECK_THROWS_WITH(losses[0] * 2.0, Contains("detach() it there"));
+  CHECK_THROWS_WITH(losses[0].on_gradient([](const Tensor&) { return Tensor(); }),
+                    Contains("another thread's"));
+  CHECK((losses[0].detach() * 2.0).item<double>() == 2 * losses[0].item<double>());
+  std::vector<std::thread> threads;  // let go by several at once
+  for (Tensor& loss : losses) threads.emplace_back([loss = std::move(loss)]() mutable { loss = Tensor(); });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_CASE("another thread's result is read in a segment", "[tape][threads][segment]") {
+  const NothingLeft check;
+  Tensor w = leaf_values({4});
+  std::promise<Tensor> made;
+  std::promise<void> read;
+  std::thread other([&] {
+    const Segment segment("theirs", {.spare_last = false});
+    made.set_value(values({4}) * 3.0);
+    read.get_future().wait();
+  });
+  Tensor theirs = made.get_future().get();
+  Tensor y;
+  {
+    const Segment segment("ours", {.spare_last = false});
+    y = sum(exp(w) * theirs);
+  }
+  theirs = Tensor();
+  read.set_value();
+  other.join();
+  y.backward();
+  const auto got = bits_of(w.grad());
+  w.clear_grad();
+  sum(exp(w) * (values({4}) * 3.0)).backward();
+  CHECK(got == bits_of(w.grad()));
+}
+
+TEST_CASE("hooks may change the list of hooks, drop handles and fail", "[tape]") {
+  const NothingLeft check;
+  Tensor w = leaf({1, 2, 3}, {3});
+  int first = 0, added = 0;
+  w.on_gradient([&](const Tensor&) {
+    for (int i = 0; first == 0 && i < 100; ++i) {
+      w.on_gradient([&](const Tensor&) {
+        ++added;
+        return Tensor();
+      });
+    }
+    ++first;
+    return Tensor();
+  });
+  Tensor held = w * 2.0;
+  w.on_gradient([&](const Tensor&) {
+    held = Tensor();
+    return Tensor();
+  });
+  sum(held * 3.0).backward();
+  CHECK(first == 1);
+  CHECK(added == 0);
+  CHECK(elements_of(w.grad()) == Doubles{6, 6, 6});
+  sum(w).backward();
+  CHECK(added == 100);
+  CHECK(elements_of(w.grad()) == Doubles{7, 7, 7});
+}

@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 #include <ostream>
 
 #include "devices/transfer.h"
+#include "reprise/checked.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/operation.h"
 #include "reprise/ops/elementwise.h"
@@ -139,11 +141,12 @@ template std::vector<std::int64_t> Tensor::to_vector<std::int64_t>() const;
 
 Tensor arange(std::int64_t n, const TensorOptions& options) {
   if (n < 0) throw ShapeError(fmt::format("[arange] negative length {}", n));
-  std::vector<std::int64_t> elements(static_cast<std::size_t>(n));
-  for (std::int64_t i = 0; i < n; ++i) elements[static_cast<std::size_t>(i)] = i;
+  const Shape shape{n};
+  auto elements = checked::vector_of<std::int64_t>("arange", n);
+  std::iota(elements.begin(), elements.end(), std::int64_t{0});
   TensorOptions integer = options;
   integer.dtype = DType::int64;
-  const Tensor result = from_host<std::int64_t>(elements, {n}, integer);
+  const Tensor result = from_host<std::int64_t>(elements, shape, integer);
   return options.dtype == DType::int64 ? result : result.to(options.dtype);
 }
 

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "reprise/device_profile.h"
 #include "reprise/error.h"
 
 namespace reprise {
 
-Shape::Shape(std::span<const std::int64_t> sizes) {
+namespace {
+
+void require_possible(std::span<const std::int64_t> sizes) {
   if (sizes.size() > kMaxRank) {
     throw ShapeError(
         fmt::format("[shape] {} axes asked for; a tensor has at most {}", sizes.size(), kMaxRank));
@@ -22,7 +26,6 @@ Shape::Shape(std::span<const std::int64_t> sizes) {
     else if (__builtin_mul_overflow(total, size, &total)) {
       throw ShapeError(fmt::format("[shape] ({}) has more than 2^63 - 1 elements", fmt::join(sizes, ", ")));
     }
-    sizes_[static_cast<std::size_t>(rank_++)] = size;
   }
   // Eight bytes an element at most: the byte count must fit as well.
   if (!is_empty && total > INT64_MAX / 8) {
@@ -30,9 +33,32 @@ Shape::Shape(std::span<const std::int64_t> sizes) {
   }
 }
 
+}  // namespace
+
+Shape::Shape(std::span<const std::int64_t> sizes) {
+  require_possible(sizes);
+  std::copy(sizes.begin(), sizes.end(), sizes_.begin());
+  rank_ = static_cast<int>(sizes.size());
+}
+
 void Shape::push_back(std::int64_t size) {
-  if (rank_ == kMaxRank) throw ShapeError(fmt::format("[shape] a tensor has at most {} axes", kMaxRank));
-  sizes_[static_cast<std::size_t>(rank_++)] = size;
+  std::array<std::int64_t, kMaxRank + 1> sizes{};
+  std::copy(begin(), end(), sizes.begin());
+  sizes[static_cast<std::size_t>(rank_)] = size;
+  *this = Shape(std::span<const std::int64_t>(sizes).first(static_cast<std::size_t>(rank_) + 1));
+}
+
+void Shape::set(int axis, std::int64_t size) {
+  Shape changed = *this;
+  changed.sizes_[static_cast<std::size_t>(axis)] = size;
+  require_possible(changed.span());
+  *this = changed;
+}
+
+Shape Shape::without(int axis) const {
+  std::array<std::int64_t, kMaxRank> sizes{};
+  std::copy(begin() + axis + 1, end(), std::copy(begin(), begin() + axis, sizes.begin()));
+  return Shape(std::span<const std::int64_t>(sizes).first(static_cast<std::size_t>(rank_) - 1));
 }
 
 std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join(shape.span(), ", ")); }

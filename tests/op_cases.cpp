@@ -71,7 +71,9 @@ Tensor make_memory(const Input& input, const TensorOptions& options) {
   Shape wider = shape;
   switch (input.order) {
     case Order::permuted: {
-      for (int axis = 0; axis < shape.rank(); ++axis) wider[axis] = shape[shape.rank() - 1 - axis];
+      std::vector<std::int64_t> sizes(shape.begin(), shape.end());
+      std::reverse(sizes.begin(), sizes.end());
+      wider = Shape(std::span<const std::int64_t>(sizes));
       ops::Permute reverse;
       for (int axis = 0; axis < shape.rank(); ++axis) {
         reverse.axes[static_cast<std::size_t>(axis)] = static_cast<std::int8_t>(shape.rank() - 1 - axis);
@@ -79,7 +81,7 @@ Tensor make_memory(const Input& input, const TensorOptions& options) {
       return apply(reverse, poisoned(wider, options));
     }
     case Order::gaps:
-      wider[shape.rank() - 1] = 2 * shape[shape.rank() - 1] + 1;
+      wider.set(shape.rank() - 1, 2 * shape[shape.rank() - 1] + 1);
       return slice(poisoned(wider, options), -1, 1, wider[shape.rank() - 1], 2);
     case Order::channels_last: {
       TensorOptions last = options;
@@ -87,7 +89,7 @@ Tensor make_memory(const Input& input, const TensorOptions& options) {
       return poisoned(shape, last);
     }
     case Order::expanded:
-      wider[0] = 1;
+      wider.set(0, 1);
       return expand(poisoned(wider, options), shape);
     case Order::row_major:
       break;

@@ -18,8 +18,8 @@ Array conv_formula(const Arrays& in, const Conv2dParams& p) {
   Shape shape{x.shape[0], w.shape[0], 0, 0};
   for (std::size_t k = 0; k < 2; ++k) {
     const int axis = 2 + static_cast<int>(k);
-    shape[axis] =
-        positions(x.shape[axis], p.dilation[k] * (w.shape[axis] - 1) + 1, p.stride[k], p.padding[k]);
+    shape.set(axis,
+              positions(x.shape[axis], p.dilation[k] * (w.shape[axis] - 1) + 1, p.stride[k], p.padding[k]));
   }
   const std::int64_t outputs_per_group = std::max<std::int64_t>(w.shape[0] / p.groups, 1);
   return generate(shape, [&](const Index& i) {
@@ -39,7 +39,7 @@ Array pool_formula(const Array& x, const Pool2dParams& p, bool average) {
   Shape shape = x.shape;
   for (std::size_t k = 0; k < 2; ++k) {
     const int axis = 2 + static_cast<int>(k);
-    shape[axis] = positions(x.shape[axis], p.kernel[k], p.stride[k], p.padding[k]);
+    shape.set(axis, positions(x.shape[axis], p.kernel[k], p.stride[k], p.padding[k]));
   }
   return generate(shape, [&](const Index& i) {
     double largest = -std::numeric_limits<double>::infinity();

@@ -71,7 +71,7 @@ Array linear_formula(const Arrays& in, WeightLayout layout, bool has_bias, Activ
   const bool out_in = layout == WeightLayout::out_in;
   Shape shape = x.shape;
   const int last = shape.rank() - 1;
-  shape[last] = out_in ? w.shape[0] : w.shape[1];
+  shape.set(last, out_in ? w.shape[0] : w.shape[1]);
   return generate(shape, [&](const Index& index) {
     const std::int64_t o = index[static_cast<std::size_t>(last)];
     Index from = index;

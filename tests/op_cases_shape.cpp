@@ -14,7 +14,7 @@ using Formula = std::function<Arrays(const Arrays&)>;
 /// x[start : : step] along an axis, `length` elements.
 Array part(const Array& x, int axis, std::int64_t start, std::int64_t length, std::int64_t step = 1) {
   Shape shape = x.shape;
-  shape[axis] = length;
+  shape.set(axis, length);
   return generate(shape, [&](Index index) {
     index[at(axis)] = start + step * index[at(axis)];
     return x.at(index);
@@ -22,8 +22,9 @@ Array part(const Array& x, int axis, std::int64_t start, std::int64_t length, st
 }
 
 Array permuted(const Array& x, const std::vector<int>& axes) {
-  Shape shape = x.shape;
-  for (int axis = 0; axis < shape.rank(); ++axis) shape[axis] = x.shape[axes[at(axis)]];
+  std::vector<std::int64_t> sizes;
+  for (const int axis : axes) sizes.push_back(x.shape[axis]);
+  const Shape shape{std::span<const std::int64_t>(sizes)};
   return generate(shape, [&](const Index& index) {
     Index from{};
     for (int axis = 0; axis < shape.rank(); ++axis) from[at(axes[at(axis)])] = index[at(axis)];
@@ -33,8 +34,8 @@ Array permuted(const Array& x, const std::vector<int>& axes) {
 
 Array concatenated(const Arrays& in, int axis) {
   Shape shape = in[0].shape;
-  shape[axis] = 0;
-  for (const Array& array : in) shape[axis] += array.shape[axis];
+  shape.set(axis, 0);
+  for (const Array& array : in) shape.set(axis, shape[axis] + array.shape[axis]);
   return generate(shape, [&](Index index) {
     std::size_t which = 0;
     while (index[at(axis)] >= in[which].shape[axis]) index[at(axis)] -= in[which++].shape[axis];
@@ -358,7 +359,7 @@ Cases CasesOf<ops::Pad>::make() {
           const Array& x = in[0];
           const int own = axis < 0 ? axis + x.shape.rank() : axis;
           Shape shape = x.shape;
-          shape[own] += before + after;
+          shape.set(own, shape[own] + before + after);
           return Arrays{generate(shape, [&](Index index) {
             index[at(own)] -= before;
             const bool inside = index[at(own)] >= 0 && index[at(own)] < x.shape[own];

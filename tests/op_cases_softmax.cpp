@@ -15,7 +15,7 @@ Array softmax_formula(const Array& x, int axis, bool log) {
   const auto at = static_cast<std::size_t>(axis < 0 ? axis + x.shape.rank() : axis);
   const std::int64_t n = x.shape[static_cast<int>(at)];
   Shape rows = x.shape;
-  rows[static_cast<int>(at)] = std::min<std::int64_t>(n, 1);
+  rows.set(static_cast<int>(at), std::min<std::int64_t>(n, 1));
   Array y(x.shape);
   for_each_index(rows, [&](Index index) {
     const auto each = [&](auto&& f) {
@@ -195,7 +195,7 @@ Cases CasesOf<ops::LinearCrossEntropy>::make() {
          .formula =
              [=](const Arrays& in) {
                Shape shape = in[0].shape;
-               shape[shape.rank() - 1] = classes;
+               shape.set(shape.rank() - 1, classes);
                const Array logits =
                    generate(shape, [&, row = std::int64_t{0}, c = std::int64_t{0}](const Index&) mutable {
                      double sum = 0;

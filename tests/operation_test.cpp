@@ -35,7 +35,7 @@ struct Halves {
   static constexpr GradMask gradient_inputs = 1;
   Specs infer(SpecSpan in) const {
     Spec half = in[0];
-    half.shape[0] /= 2;
+    half.shape.set(0, half.shape[0] / 2);
     return {half, half};
   }
   Saves saves(GradMask) const { return {}; }

@@ -10,7 +10,7 @@ namespace reprise::ops {
 Shape broadcast_shapes(std::string_view operation, const Shape& a, const Shape& b) {
   if (a == b) return a;
   const int rank = std::max(a.rank(), b.rank());
-  Shape result;
+  detail::InlineVector<std::int64_t, kMaxRank> sizes;
   for (int axis = 0; axis < rank; ++axis) {
     const int in_a = axis - (rank - a.rank());
     const int in_b = axis - (rank - b.rank());
@@ -21,9 +21,9 @@ Shape broadcast_shapes(std::string_view operation, const Shape& a, const Shape& 
           fmt::format("[{}] sizes do not broadcast: {} with {}; axis {} from the back has {} and {}",
                       operation, to_string(a), to_string(b), rank - axis, size_a, size_b));
     }
-    result.push_back(size_a == 1 ? size_b : size_a);
+    sizes.push_back(size_a == 1 ? size_b : size_a);
   }
-  return result;
+  return Shape({sizes.data(), sizes.size()});
 }
 
 kernels::ConstView broadcast_to(const kernels::ConstView& view, const kernels::Layout& like) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "reprise/checked.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/reduce.h"
 #include "reprise/ops/broadcast.h"
@@ -24,12 +25,12 @@ void require_images(std::string_view name, const Spec& x) {
 /// Positions of a window of `span` elements on an axis of `size`.
 std::int64_t positions(std::string_view name, const Spec& x, std::int64_t size, std::int64_t span,
                        std::int64_t stride, std::int64_t padding) {
-  const std::int64_t room = size + 2 * padding - span;
-  if (room < 0) {
+  const std::int64_t padded = checked::add(name, size, checked::multiply(name, 2, padding));
+  if (span > padded) {
     throw ShapeError(fmt::format("[{}] a window of {} does not fit into {} with padding {} of {}; pad more",
                                  name, span, size, padding, to_string(x.shape)));
   }
-  return room / stride + 1;
+  return (padded - span) / stride + 1;
 }
 
 Spec pooled(std::string_view name, const Pool2dParams& params, const Spec& x) {
@@ -39,14 +40,14 @@ Spec pooled(std::string_view name, const Pool2dParams& params, const Spec& x) {
   for (int k = 0; k < 2; ++k) {
     const auto i = static_cast<std::size_t>(k);
     if (params.kernel[i] < 1 || params.stride[i] < 1 || params.padding[i] < 0 ||
-        2 * params.padding[i] > params.kernel[i]) {
+        params.padding[i] > params.kernel[i] / 2) {
       throw ValueError(fmt::format(
           "[{}] kernel {}, stride {}, padding {}: kernel and stride start at 1, padding is at most "
           "half the kernel",
           name, params.kernel[i], params.stride[i], params.padding[i]));
     }
-    out.shape[2 + k] =
-        positions(name, x, x.shape[2 + k], params.kernel[i], params.stride[i], params.padding[i]);
+    out.shape.set(2 + k,
+                  positions(name, x, x.shape[2 + k], params.kernel[i], params.stride[i], params.padding[i]));
   }
   return out;
 }
@@ -74,12 +75,13 @@ Specs Conv2d::infer(SpecSpan in) const {
   if (w.shape.rank() != 4)
     throw ShapeError(
         fmt::format("[conv2d] weight must be (O, I / groups, KH, KW), not {}", to_string(w.shape)));
-  if (params.groups < 1 || x.shape[1] != w.shape[1] * params.groups || w.shape[0] % params.groups != 0) {
-    throw ShapeError(fmt::format(
-        "[conv2d] channels do not fit: x {}, weight {}, groups {}; x needs {} channels and the outputs "
-        "must divide by the groups",
-        to_string(x.shape), to_string(w.shape), params.groups,
-        w.shape[1] * std::max<std::int64_t>(params.groups, 1)));
+  if (params.groups < 1 || x.shape[1] % params.groups != 0 || x.shape[1] / params.groups != w.shape[1] ||
+      w.shape[0] % params.groups != 0) {
+    throw ShapeError(
+        fmt::format("[conv2d] channels do not fit: x {}, weight {}, groups {}; x needs {} channels for each "
+                    "group and the "
+                    "outputs must divide by the groups",
+                    to_string(x.shape), to_string(w.shape), params.groups, w.shape[1]));
   }
   if (has_bias) {
     require_same_dtype(name, x, in[2]);
@@ -89,7 +91,7 @@ Specs Conv2d::infer(SpecSpan in) const {
   }
   Spec out = x;
   out.channels_last = true;
-  out.shape[1] = w.shape[0];
+  out.shape.set(1, w.shape[0]);
   for (int k = 0; k < 2; ++k) {
     const auto i = static_cast<std::size_t>(k);
     if (params.stride[i] < 1 || params.dilation[i] < 1 || params.padding[i] < 0 || w.shape[2 + k] < 1) {
@@ -97,8 +99,9 @@ Specs Conv2d::infer(SpecSpan in) const {
           "[conv2d] stride {}, dilation {}, padding {}, kernel {}: all but the padding start at 1",
           params.stride[i], params.dilation[i], params.padding[i], w.shape[2 + k]));
     }
-    const std::int64_t span = params.dilation[i] * (w.shape[2 + k] - 1) + 1;
-    out.shape[2 + k] = positions(name, x, x.shape[2 + k], span, params.stride[i], params.padding[i]);
+    const std::int64_t span =
+        checked::add(name, checked::multiply(name, params.dilation[i], w.shape[2 + k] - 1), 1);
+    out.shape.set(2 + k, positions(name, x, x.shape[2 + k], span, params.stride[i], params.padding[i]));
   }
   return {out};
 }

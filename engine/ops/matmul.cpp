@@ -158,7 +158,7 @@ Specs Linear::infer(SpecSpan in) const {
   }
   Spec out = x;
   out.channels_last = false;
-  out.shape[out.shape.rank() - 1] = out_size;
+  out.shape.set(out.shape.rank() - 1, out_size);
   return {out};
 }
 

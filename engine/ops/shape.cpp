@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <optional>
 
+#include "reprise/checked.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/ops/broadcast.h"
 
@@ -66,6 +68,9 @@ V part(V view, int axis, std::int64_t start, std::int64_t length, std::int64_t s
   return view;
 }
 
+/// A tensor (0), which goes with tensors of any rank: empty lists have long been written so.
+bool is_nothing(const Shape& shape) { return shape.rank() == 1 && shape[0] == 0; }
+
 void add_or_copy(const Exec& exec, const kernels::ConstView& from, const kernels::View& to,
                  kernels::Write write) {
   kernels::copy(exec.queue(), from, {to, write});
@@ -107,7 +112,9 @@ void Reshape::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots
 Specs Permute::infer(SpecSpan in) const {
   Spec out = in[0];
   out.channels_last = false;
-  for (int axis = 0; axis < out.shape.rank(); ++axis) out.shape[axis] = in[0].shape[axes[at(axis)]];
+  Strides sizes{};
+  for (int axis = 0; axis < out.shape.rank(); ++axis) sizes[at(axis)] = in[0].shape[axes[at(axis)]];
+  out.shape = Shape(std::span<const std::int64_t>(sizes).first(at(out.shape.rank())));
   return {out};
 }
 
@@ -133,7 +140,7 @@ void Permute::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots
 Specs Slice::infer(SpecSpan in) const {
   Spec out = in[0];
   out.channels_last = false;
-  out.shape[axis] = length;
+  out.shape.set(axis, length);
   return {out};
 }
 
@@ -178,7 +185,7 @@ Specs Split::infer(SpecSpan in) const {
   for (std::int64_t start = 0; start < total; start += size) {
     Spec spec = in[0];
     spec.channels_last = false;
-    spec.shape[axis] = std::min(size, total - start);
+    spec.shape.set(axis, std::min(size, total - start));
     out.push_back(spec);
   }
   return out;
@@ -202,17 +209,20 @@ void Split::backward(const Exec& exec, const Saved&, OutGrads grads, GradSlots s
 }
 
 Specs Concatenate::infer(SpecSpan in) const {
-  Spec out = in[0];
-  for (std::size_t i = 1; i < in.size(); ++i) {
-    require_same_dtype(name, in[0], in[i]);
+  std::size_t first = 0;
+  while (first + 1 < in.size() && is_nothing(in[first].shape)) ++first;
+  Spec out = in[first];
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    require_same_dtype(name, in[first], in[i]);
+    if (i == first || is_nothing(in[i].shape)) continue;
     bool fits = in[i].shape.rank() == out.shape.rank();
     for (int a = 0; fits && a < out.shape.rank(); ++a) fits = a == axis || in[i].shape[a] == out.shape[a];
     if (!fits) {
       throw ShapeError(
           fmt::format("[concatenate] {} does not fit to {} along axis {}: all other sizes must agree",
-                      to_string(in[i].shape), to_string(in[0].shape), axis));
+                      to_string(in[i].shape), to_string(in[first].shape), axis));
     }
-    out.shape[axis] += in[i].shape[axis];
+    out.shape.set(axis, checked::add(name, out.shape[axis], in[i].shape[axis]));
     out.channels_last = out.channels_last && in[i].channels_last;
   }
   return {out};
@@ -221,6 +231,7 @@ Specs Concatenate::infer(SpecSpan in) const {
 void Concatenate::forward(const Exec& exec, Inputs in, Outputs out) const {
   std::int64_t start = 0;
   for (std::size_t i = 0; i < in.size(); ++i) {
+    if (is_nothing(in.spec(i).shape)) continue;
     const std::int64_t length = in.spec(i).shape[axis];
     add_or_copy(exec, in[i], part(out[0], axis, start, length), kernels::Write::overwrite);
     start += length;
@@ -230,6 +241,7 @@ void Concatenate::forward(const Exec& exec, Inputs in, Outputs out) const {
 void Concatenate::backward(const Exec& exec, const Saved& saved, OutGrads grads, GradSlots slots) const {
   std::int64_t start = 0;
   for (std::size_t i = 0; i < saved.inputs(); ++i) {
+    if (is_nothing(saved.input_spec(i).shape)) continue;
     const std::int64_t length = saved.input_spec(i).shape[axis];
     if (slots.wants(i)) add_or_copy(exec, part(grads[0], axis, start, length), slots[i].view, slots[i].write);
     start += length;
@@ -240,7 +252,7 @@ Specs Pad::infer(SpecSpan in) const {
   if (before < 0 || after < 0)
     throw ValueError(fmt::format("[pad] negative padding {}, {}; use slice", before, after));
   Spec out = in[0];
-  out.shape[axis] += before + after;
+  out.shape.set(axis, checked::add(name, checked::add(name, out.shape[axis], before), after));
   return {out};
 }
 
@@ -265,19 +277,13 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 
 Tensor reshape(const Tensor& x, std::initializer_list<std::int64_t> sizes) {
   std::vector<std::int64_t> wanted(sizes);
-  std::int64_t known = 1;
-  std::int64_t* open = nullptr;
-  for (std::int64_t& size : wanted) {
-    if (size != -1) {
-      known *= size;
-      continue;
-    }
-    if (open != nullptr)
+  const auto open = std::find(wanted.begin(), wanted.end(), -1);
+  if (open != wanted.end()) {
+    if (std::find(open + 1, wanted.end(), -1) != wanted.end())
       throw ShapeError(fmt::format("[reshape] more than one -1 in ({})", fmt::join(sizes, ", ")));
-    open = &size;
-  }
-  if (open != nullptr) {
-    if (known <= 0 || x.numel() % known != 0) {
+    *open = 1;
+    const std::int64_t known = Shape(std::span<const std::int64_t>(wanted)).numel();
+    if (known == 0 || x.numel() % known != 0) {
       throw ShapeError(fmt::format("[reshape] {} has {} elements: no size fits the -1 in ({})",
                                    to_string(x.shape()), x.numel(), fmt::join(sizes, ", ")));
     }
@@ -291,14 +297,14 @@ Tensor flatten(const Tensor& x, int first, int last) {
   first = normalise_axis("flatten", first, x.rank());
   last = normalise_axis("flatten", last, x.rank());
   if (first > last) throw ShapeError(fmt::format("[flatten] axis {} lies behind axis {}", first, last));
-  Shape shape;
+  detail::InlineVector<std::int64_t, kMaxRank> sizes;
   for (int axis = 0; axis < x.rank(); ++axis) {
     if (axis > first && axis <= last)
-      shape[shape.rank() - 1] *= x.shape()[axis];
+      sizes.back() *= x.shape()[axis];  // fits: a shape's sizes other than 0 do
     else
-      shape.push_back(x.shape()[axis]);
+      sizes.push_back(x.shape()[axis]);
   }
-  return reshape(x, shape);
+  return reshape(x, Shape({sizes.data(), sizes.size()}));
 }
 
 Tensor permute(const Tensor& x, std::initializer_list<int> axes) {
@@ -320,8 +326,9 @@ Tensor permute(const Tensor& x, std::initializer_list<int> axes) {
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
-  a = normalise_axis("transpose", a, x.rank());
-  b = normalise_axis("transpose", b, x.rank());
+  const int rank = std::max(x.rank(), 1);
+  a = normalise_axis("transpose", a, rank);
+  b = normalise_axis("transpose", b, rank);
   ops::Permute op;
   for (int axis = 0; axis < x.rank(); ++axis)
     op.axes[ops::at(axis)] = static_cast<std::int8_t>(axis == a ? b : axis == b ? a : axis);
@@ -335,7 +342,8 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
   const auto clamp = [n](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + n : i, 0, n); };
   start = clamp(start);
   stop = clamp(stop);
-  const std::int64_t length = stop > start ? (stop - start + step - 1) / step : 0;
+  const std::int64_t length = stop > start ? checked::divide_up(stop - start, step) : 0;
+  if (length <= 1) step = 1;  // no second element is that far
   return apply(ops::Slice{.axis = axis, .start = start, .length = length, .step = step}, x);
 }
 
@@ -346,11 +354,7 @@ Tensor select(const Tensor& x, int axis, std::int64_t index) {
     throw ValueError(fmt::format("[select] index {} on axis {} of {}", index, axis, to_string(x.shape())));
   }
   const std::int64_t from = index < 0 ? index + n : index;
-  Shape shape;
-  for (int a = 0; a < x.rank(); ++a) {
-    if (a != axis) shape.push_back(x.shape()[a]);
-  }
-  return reshape(slice(x, axis, from, from + 1), shape);
+  return reshape(slice(x, axis, from, from + 1), x.shape().without(axis));
 }
 
 Tensor expand(const Tensor& x, const Shape& shape) { return apply(ops::Expand{.shape = shape}, x); }
@@ -364,7 +368,9 @@ std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis) {
 
 Tensor concatenate(const std::vector<Tensor>& tensors, int axis) {
   if (tensors.empty()) throw ShapeError("[concatenate] no tensors given");
-  axis = normalise_axis("concatenate", axis, tensors[0].rank());
+  const auto first = std::find_if(tensors.begin(), tensors.end(),
+                                  [](const Tensor& tensor) { return !ops::is_nothing(tensor.shape()); });
+  axis = normalise_axis("concatenate", axis, first == tensors.end() ? 1 : first->rank());
   if (tensors.size() <= static_cast<std::size_t>(kMaxInputs))
     return apply_all(ops::Concatenate{.axis = axis}, std::vector<Tensor>(tensors))[0];
   std::vector<Tensor> joined;

@@ -3,7 +3,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "reprise/error.h"
+#include "reprise/checked.h"
 #include "reprise/nn/data.h"
 #include "stream.h"
 
@@ -120,9 +120,7 @@ Normalisation normalisation_of(const ImageSet& set) {
 
 std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::uint64_t epoch) {
   if (count < 0) throw ValueError("[epoch_order] " + std::to_string(count) + " items; give at least 0");
-  if (static_cast<std::uint64_t>(count) > std::vector<std::int64_t>().max_size())
-    throw ValueError("[epoch_order] " + std::to_string(count) + " items are more than memory can number");
-  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  auto order = checked::vector_of<std::int64_t>("epoch_order", count);
   std::iota(order.begin(), order.end(), std::int64_t{0});
   Stream stream(Purpose::image_order, {seed, epoch});
   for (std::size_t left = order.size(); left > 1; --left) {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "reprise/error.h"
+#include "reprise/checked.h"
 #include "reprise/nn/data.h"
 #include "stream.h"
 
@@ -137,10 +137,9 @@ ImageSet draw_set(std::int64_t count, Purpose purpose, std::uint64_t seed) {
                .width = kSide,
                .classes = static_cast<int>(kShapes.size())};
   const auto bytes = static_cast<std::size_t>(set.image_bytes());
-  if (static_cast<std::size_t>(count) > set.pixels.max_size() / bytes)
-    throw ValueError("[draw_shapes] " + std::to_string(count) + " images are more than memory can hold");
-  set.pixels.resize(static_cast<std::size_t>(count) * bytes);
-  set.labels.resize(static_cast<std::size_t>(count));
+  set.pixels = checked::vector_of<std::uint8_t>("draw_shapes",
+                                                checked::multiply("draw_shapes", count, set.image_bytes()));
+  set.labels = checked::vector_of<std::int32_t>("draw_shapes", count);
   for (std::size_t i = 0; i < set.labels.size(); ++i) {
     const std::size_t kind = i % kShapes.size();
     Stream stream(purpose, {seed, i});

@@ -11,18 +11,18 @@
 
 namespace reprise {
 
-/// Up to eight sizes, outermost first.
+/// Up to eight sizes, outermost first, that a tensor can have: none is negative, and the bytes of any element
+/// type fit 64 bits.
 class Shape {
  public:
   Shape() = default;
-  /// Throws ShapeError for a negative size, more than eight axes or more than 2^63 - 1 elements.
+  /// Throws ShapeError for a negative size, more than eight axes or more elements than any memory holds.
   Shape(std::initializer_list<std::int64_t> sizes)  // NOLINT(google-explicit-constructor): written as {2, 3}
       : Shape(std::span<const std::int64_t>(sizes.begin(), sizes.size())) {}
   explicit Shape(std::span<const std::int64_t> sizes);
 
   int rank() const { return rank_; }
   std::int64_t operator[](int axis) const { return sizes_[static_cast<std::size_t>(axis)]; }
-  std::int64_t& operator[](int axis) { return sizes_[static_cast<std::size_t>(axis)]; }
   std::int64_t numel() const {
     std::int64_t n = 1;
     for (int axis = 0; axis < rank_; ++axis) n *= (*this)[axis];
@@ -31,7 +31,12 @@ class Shape {
   const std::int64_t* begin() const { return sizes_.data(); }
   const std::int64_t* end() const { return sizes_.data() + rank_; }
   std::span<const std::int64_t> span() const { return {sizes_.data(), static_cast<std::size_t>(rank_)}; }
+  /// One more axis behind the others. Throws as the constructor does, and leaves the shape as it was.
   void push_back(std::int64_t size);
+  /// Gives an axis another size. Throws as the constructor does, and leaves the shape as it was.
+  void set(int axis, std::int64_t size);
+  /// The other axes of a shape with at least one.
+  Shape without(int axis) const;
   bool operator==(const Shape& other) const {
     if (rank_ != other.rank_) return false;
     for (int axis = 0; axis < rank_; ++axis) {

@@ -106,7 +106,7 @@ Tensor reshape(const Tensor& x, const Shape& shape);
 Tensor flatten(const Tensor& x, int first = 0, int last = -1);
 /// Axis i of the result is axis axes[i] of x; a view.
 Tensor permute(const Tensor& x, std::initializer_list<int> axes);
-/// Two axes exchanged; a view.
+/// Two axes exchanged; a view. A scalar counts as one axis, exchanged with itself.
 Tensor transpose(const Tensor& x, int a, int b);
 /// x[start : stop : step] along `axis`; negative start and stop count from the end and are clamped; a view.
 Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step = 1);
@@ -116,7 +116,8 @@ Tensor select(const Tensor& x, int axis, std::int64_t index);
 Tensor expand(const Tensor& x, const Shape& shape);
 /// Parts of `size` along `axis` (the last may be smaller); views.
 std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis);
-/// The tensors one after the other along `axis`. Throws ShapeError unless all other sizes agree.
+/// The tensors one after the other along `axis`. Throws ShapeError unless all other sizes agree; a tensor (0)
+/// adds nothing and goes with tensors of any rank.
 Tensor concatenate(const std::vector<Tensor>& tensors, int axis);
 /// Zeros before and after x along `axis`.
 Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after);

@@ -110,7 +110,7 @@ ImageSet read_cifar10(std::span<const std::filesystem::path> files);
 
 /// Draws 32 x 32 x 3 images of ten kinds of shape in random places, sizes and colours with noise, as many of
 /// each kind as of any other. The bytes are the same on every machine: image i depends on (seed, i) only.
-/// Throws ValueError when a count is negative or no memory could hold as many.
+/// Throws ValueError when a count is negative, OutOfMemory when there is no room for the images.
 ImageData draw_shapes(std::int64_t train_count, std::int64_t test_count, std::uint64_t seed);
 
 /// Mean and standard deviation of each channel, of pixels scaled to [0, 1]; the deviation of a channel that
@@ -124,7 +124,7 @@ struct Normalisation {
 Normalisation normalisation_of(const ImageSet& set);
 
 /// The numbers 0 ... count - 1 in the order in which an epoch visits them: a pure function of (count, seed,
-/// epoch). Throws ValueError when the count is negative or no memory could hold as many.
+/// epoch). Throws ValueError when `count` is negative, OutOfMemory when there is no room for them.
 std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::uint64_t epoch);
 
 /// Random crops out of an image with `padding` black pixels on every side, and mirror images for half of

@@ -122,10 +122,10 @@ Reference multiply(const ConstView& a, const ConstView& b, std::int64_t m, std::
   return reference;
 }
 
-void check_matmul(const Case& test, DType dtype, double alpha, Write write) {
+void check_matmul(const Case& test, DType dtype, DType result, double alpha, Write write) {
   const Matrix a = make(dtype, test.batch, test.m, test.k, test.a, 1);
   const Matrix b = make(dtype, test.batch, test.k, test.n, test.b, 2);
-  const Matrix c = make(dtype, test.batch, test.m, test.n, test.c, write == Write::accumulate ? 3 : 0);
+  const Matrix c = make(result, test.batch, test.m, test.n, test.c, write == Write::accumulate ? 3 : 0);
   const View a_view = view_of(a, test.batch, test.a), b_view = view_of(b, test.batch, test.b);
   const View c_view = c.memory.view();
   const std::vector<double> before = c.memory.values();
@@ -147,7 +147,7 @@ void check_matmul(const Case& test, DType dtype, double alpha, Write write) {
     const double base = write == Write::accumulate ? before[i] : 0;
     const double expected = base + alpha * reference.values[i];
     const double magnitude = std::abs(base) + std::abs(alpha) * reference.magnitudes[i];
-    if (!(std::abs(after[i] - expected) <= sum_tolerance(dtype, test.k, magnitude, expected))) {
+    if (!(std::abs(after[i] - expected) <= sum_tolerance(result, test.k, magnitude, expected))) {
       FAIL_CHECK("element " << i << " is " << after[i] << ", not " << expected);
       return;
     }
@@ -160,10 +160,14 @@ TEST_CASE("matmul agrees with loops in double", "[kernels][matmul]") {
     for (const Case& test : kCases) {
       for (const DType dtype : kFloatingTypes) {
         INFO(name_of(library) << ", " << test.name << ", " << name_of(dtype));
-        check_matmul(test, dtype, 1, Write::overwrite);
-        check_matmul(test, dtype, 1, Write::accumulate);
-        check_matmul(test, dtype, -0.375, Write::overwrite);
-        check_matmul(test, dtype, 0.5, Write::accumulate);
+        for (const DType result : {dtype, DType::float32}) {
+          if (result != dtype && size_of(dtype) != 2) continue;
+          INFO("gives " << name_of(result));
+          check_matmul(test, dtype, result, 1, Write::overwrite);
+          check_matmul(test, dtype, result, 1, Write::accumulate);
+          check_matmul(test, dtype, result, -0.375, Write::overwrite);
+          check_matmul(test, dtype, result, 0.5, Write::accumulate);
+        }
       }
     }
   }

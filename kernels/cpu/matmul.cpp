@@ -72,13 +72,15 @@ bool prepare_with(const Request& request, DType work, bool onednn, const Workspa
   p.onednn = onednn;
   p.a = prepare_matrix(request.a, work, carver);
   p.b = prepare_matrix(request.b, work, carver);
-  p.c_in_workspace = request.c.dtype != work || !has_dense_rows(request.c);
-  p.c = p.c_in_workspace ? packed(request.c, work, carver) : request.c;
+  // A product of 16-bit numbers can be float32; never the other way round.
+  const DType result = request.c.dtype == DType::float32 ? DType::float32 : work;
+  p.c_in_workspace = request.c.dtype != result || !has_dense_rows(request.c);
+  p.c = p.c_in_workspace ? packed(request.c, result, carver) : request.c;
   if (request.has_bias) p.bias = prepare_bias(request.bias, request.c.sizes[1], work, carver);
   p.product = describe(p.a.view, p.b.view, p.c);
   p.product.alpha = request.alpha;
   p.product.bias = request.has_bias;
-  p.product.accumulate = request.accumulate && request.c.dtype == work;
+  p.product.accumulate = request.accumulate && request.c.dtype == result;
 #if defined(REPRISE_ONEDNN)
   if (onednn) {
     if (suits_eigen(p.product) && library_choice() == CpuLibrary::automatic) return false;
@@ -102,7 +104,7 @@ void transpose(Request& request) {
 Prepared prepare(Request& request, const Workspace& workspace) {
   if (!request.has_bias && has_dense_columns(request.c) && !has_dense_rows(request.c)) transpose(request);
   Prepared prepared;
-  choose_way(request.c.dtype, [&](DType work, bool onednn) {
+  choose_way(request.a.dtype, [&](DType work, bool onednn) {
     return prepare_with(request, work, onednn, workspace, prepared);
   });
   return prepared;

@@ -25,6 +25,7 @@ struct Key {
     Hash hash;
     hash << p.m << p.n << p.k << std::bit_cast<std::int64_t>(p.alpha);
     hash << (static_cast<int>(p.dtype) | p.bias << 4 | p.accumulate << 5 | p.batch_rank << 6 | threads << 10);
+    hash << static_cast<int>(p.result_dtype);
     for (const MatrixStrides* strides : {&p.a, &p.b, &p.c}) {
       hash << strides->row << strides->column;
       for (int axis = 0; axis < p.batch_rank; ++axis) hash << strides->batch[axis];
@@ -34,7 +35,8 @@ struct Key {
   }
 };
 
-Desc describe(const Product& p, const MatrixStrides& strides, std::int64_t rows, std::int64_t columns) {
+Desc describe(const Product& p, DType dtype, const MatrixStrides& strides, std::int64_t rows,
+              std::int64_t columns) {
   Dims sizes, steps;
   for (int axis = 0; axis < p.batch_rank; ++axis) {
     const bool broadcast = strides.batch[axis] == 0;
@@ -43,7 +45,7 @@ Desc describe(const Product& p, const MatrixStrides& strides, std::int64_t rows,
   }
   sizes.insert(sizes.end(), {rows, columns});
   steps.insert(steps.end(), {strides.row, strides.column});
-  return Desc(sizes, data_type_of(p.dtype), steps);
+  return Desc(sizes, data_type_of(dtype), steps);
 }
 
 Desc describe_bias(const Product& p) {
@@ -67,8 +69,8 @@ class Plan {
     }
     const ThreadScope scope(threads_);
     try {
-      const Desc a = describe(p, p.a, p.m, p.k), b = describe(p, p.b, p.k, p.n),
-                 c = describe(p, p.c, p.m, p.n);
+      const Desc a = describe(p, p.dtype, p.a, p.m, p.k), b = describe(p, p.dtype, p.b, p.k, p.n),
+                 c = describe(p, p.result_dtype, p.c, p.m, p.n);
       const dnnl::matmul::desc desc =
           p.bias ? dnnl::matmul::desc(a, b, describe_bias(p), c) : dnnl::matmul::desc(a, b, c);
       descriptor_ = dnnl::matmul::primitive_desc(desc, attributes, cpu_engine(), true);

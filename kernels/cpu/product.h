@@ -20,7 +20,8 @@ struct MatrixStrides {
 /// c (batch..., m, n) (=, +=) alpha a (batch..., m, k) b (batch..., k, n) + bias (n): everything but the
 /// addresses. No size is 0, and c's columns are dense.
 struct Product {
-  DType dtype = DType::float32;
+  DType dtype = DType::float32;         // of a, b and the bias
+  DType result_dtype = DType::float32;  // of c: dtype, or float32
   int batch_rank = 0;
   PerAxis batch{};
   std::int64_t m = 0, n = 0, k = 0;

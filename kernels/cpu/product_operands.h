@@ -78,7 +78,8 @@ inline void batches_to_rows(Product& p) {
 inline Product describe(const ConstView& a, const ConstView& b, const View& c) {
   const int matrix_axis = c.rank - 2;
   Product p;
-  p.dtype = c.dtype;
+  p.dtype = a.dtype;
+  p.result_dtype = c.dtype;
   p.m = c.sizes[matrix_axis];
   p.n = c.sizes[matrix_axis + 1];
   p.k = a.sizes[matrix_axis + 1];

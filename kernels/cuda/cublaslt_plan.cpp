@@ -61,10 +61,10 @@ void set(cublasLtMatmulPreference_t preference, cublasLtMatmulPreferenceAttribut
 }
 
 /// The layout of our (rows, columns) matrix, which cuBLASLt sees transposed if rows are dense.
-void create(cublasLtMatrixLayout_t* layout, const Problem& p, const Matrix& matrix, std::int64_t rows,
-            std::int64_t columns, const char* operation) {
+void create(cublasLtMatrixLayout_t* layout, const Problem& p, DType dtype, const Matrix& matrix,
+            std::int64_t rows, std::int64_t columns, const char* operation) {
   if (!matrix.columns_dense) std::swap(rows, columns);
-  require(cublasLtMatrixLayoutCreate(layout, data_type_of(p.dtype), static_cast<std::uint64_t>(rows),
+  require(cublasLtMatrixLayoutCreate(layout, data_type_of(dtype), static_cast<std::uint64_t>(rows),
                                      static_cast<std::uint64_t>(columns), matrix.ld),
           operation);
   if (p.batch == 1) return;
@@ -101,9 +101,9 @@ void Plan::describe(const char* operation, const Problem& p) {
   set(product, CUBLASLT_MATMUL_DESC_TRANSB, p.a.columns_dense ? CUBLAS_OP_T : CUBLAS_OP_N, operation);
   if (has_epilogue_) set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, p.epilogue, operation);
   if (p.aux_ld > 0) set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.aux_ld, operation);
-  create(a_.place(), p, p.b, p.k, p.n, operation);
-  create(b_.place(), p, p.a, p.m, p.k, operation);
-  create(c_.place(), p, p.c, p.m, p.n, operation);
+  create(a_.place(), p, p.dtype, p.b, p.k, p.n, operation);
+  create(b_.place(), p, p.dtype, p.a, p.m, p.k, operation);
+  create(c_.place(), p, p.result_dtype, p.c, p.m, p.n, operation);
 }
 
 void Plan::set_pointers(const char* operation, const EpilogueData& epilogue) {

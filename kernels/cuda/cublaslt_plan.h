@@ -25,7 +25,8 @@ struct Matrix {
 /// is computed. No size is 0, c has dense rows. Whether c is overwritten and what alpha is must not decide.
 struct Problem {
   int device = 0;
-  DType dtype = DType::float32;
+  DType dtype = DType::float32;         // of a and b
+  DType result_dtype = DType::float32;  // of c, the bias and what the epilogue reads or writes
   std::int64_t m = 0, n = 0, k = 0, batch = 1;
   Matrix a, b, c;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;

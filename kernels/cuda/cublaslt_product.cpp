@@ -20,13 +20,13 @@ void copy_input(const Queue& queue, const ProductInput& input) {
   copy(queue, given, {copied});
 }
 
-Matrix matrix_of(const Product& p, const MatrixStrides& strides, const void* address) {
+Matrix matrix_of(const Product& p, DType dtype, const MatrixStrides& strides, const void* address) {
   Matrix matrix;
   matrix.columns_dense = strides.column != 1;
   matrix.ld = matrix.columns_dense ? strides.column : strides.row;
   std::int64_t offsets = 0;
   for (int axis = 0; axis < p.batch_rank; ++axis) offsets |= strides.batch[axis];
-  const auto bytes = static_cast<std::int64_t>(size_of(p.dtype));
+  const auto bytes = static_cast<std::int64_t>(size_of(dtype));
   matrix.alignment = alignment_of(address, offsets * bytes);
   if (const int axis = axis_of_calls(p); axis >= 0) matrix.batch_stride = strides.batch[axis];
   return matrix;
@@ -37,12 +37,13 @@ Problem problem_of(const PreparedProduct& prepared) {
   const Product& p = prepared.product;
   Problem problem{.device = current_device(prepared.operation),
                   .dtype = p.dtype,
+                  .result_dtype = p.result_dtype,
                   .m = p.m,
                   .n = p.n,
                   .k = p.k,
-                  .a = matrix_of(p, p.a, prepared.a.view.data),
-                  .b = matrix_of(p, p.b, prepared.b.view.data),
-                  .c = matrix_of(p, p.c, prepared.c.data)};
+                  .a = matrix_of(p, p.dtype, p.a, prepared.a.view.data),
+                  .b = matrix_of(p, p.dtype, p.b, prepared.b.view.data),
+                  .c = matrix_of(p, p.result_dtype, p.c, prepared.c.data)};
   if (const int axis = axis_of_calls(p); axis >= 0) problem.batch = p.batch[axis];
   return problem;
 }
@@ -65,15 +66,16 @@ void for_each_call(const PreparedProduct& prepared, F&& f) {
   if (const int axis = axis_of_calls(p); axis >= 0) sizes[axis] = 1;
   std::int64_t calls = 1;
   for (int axis = 0; axis < p.batch_rank; ++axis) calls *= sizes[axis];
-  const auto at = [&](auto* data, const MatrixStrides& strides) {
+  const auto at = [&](auto* data, DType dtype, const MatrixStrides& strides) {
     using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(data)>>, const std::byte,
                                     std::byte>;
     std::int64_t offset = 0;
     for (int axis = 0; axis < p.batch_rank; ++axis) offset += index[axis] * strides.batch[axis];
-    return static_cast<Byte*>(data) + offset * static_cast<std::int64_t>(size_of(p.dtype));
+    return static_cast<Byte*>(data) + offset * static_cast<std::int64_t>(size_of(dtype));
   };
   for (std::int64_t call = 0; call < calls; ++call) {
-    f(at(prepared.a.view.data, p.a), at(prepared.b.view.data, p.b), at(prepared.c.data, p.c));
+    f(at(prepared.a.view.data, p.dtype, p.a), at(prepared.b.view.data, p.dtype, p.b),
+      at(prepared.c.data, p.result_dtype, p.c));
     for (int axis = p.batch_rank - 1; axis >= 0 && ++index[axis] == sizes[axis]; --axis) index[axis] = 0;
   }
 }

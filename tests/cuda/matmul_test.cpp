@@ -84,8 +84,9 @@ const Case kCases[] = {
     {"batches not aligned", {{3, 5, 7}, {}, 1}, {{3, 7, 3}}, {{3, 5, 3}}},
 };
 
-void check_product(const Queues& queues, DType dtype, const Case& test, double alpha, Write write) {
-  Twin a = make(dtype, test.a, 1), b = make(dtype, test.b, 2), c = make(dtype, test.c, 3);
+void check_product(const Queues& queues, DType dtype, DType result, const Case& test, double alpha,
+                   Write write) {
+  Twin a = make(dtype, test.a, 1), b = make(dtype, test.b, 2), c = make(result, test.c, 3);
   TwinWorkspace workspace(kernels::matmul_workspace_bytes(DeviceKind::cpu, a.cpu(), b.cpu(), c.cpu()),
                           kernels::matmul_workspace_bytes(DeviceKind::cuda, a.cuda(), b.cuda(), c.cuda()));
   kernels::matmul(queues.cpu(), alpha, a.cpu(), b.cpu(), c.cpu(write), workspace.cpu());
@@ -102,12 +103,13 @@ TEST_CASE("products agree with the CPU's", "[simt][cuda]") {
     for (const DType dtype : kFloating) {
       for (const Write write : kWrites) {
         INFO(test.what << ", " << name_of(dtype) << (write == Write::accumulate ? ", added" : ""));
-        check_product(queues, dtype, test, 1, write);
+        check_product(queues, dtype, dtype, test, 1, write);
+        if (size_of(dtype) == 2) check_product(queues, dtype, DType::float32, test, 1, write);
       }
     }
     INFO(test.what << ", alpha");
-    check_product(queues, DType::float32, test, -0.5, Write::overwrite);
-    check_product(queues, DType::bfloat16, test, 2, Write::accumulate);
+    check_product(queues, DType::float32, DType::float32, test, -0.5, Write::overwrite);
+    check_product(queues, DType::bfloat16, DType::bfloat16, test, 2, Write::accumulate);
   }
 }
 

@@ -16,8 +16,8 @@ REPRISE_WORKSPACE_QUERY(matmul_workspace_bytes, DeviceKind, const ConstView& a, 
                         const View& c);
 
 /// c (=, +=) alpha * a b; a is (..., M, K), b is (..., K, N), c is (..., M, N), leading axes equal (stride 0
-/// broadcasts; not in c). Transposition is expressed by strides. Floating dtypes, all three equal; 16-bit
-/// ones accumulate in float32. K = 0 gives zeros.
+/// broadcasts; not in c). Transposition is expressed by strides. Floating dtypes, all three equal, or c in
+/// float32 where a and b have 16 bits; 16-bit ones accumulate in float32. K = 0 gives zeros.
 REPRISE_KERNEL(void, matmul, const Queue&, double alpha, const ConstView& a, const ConstView& b,
                const Target& c, const Workspace&);
 

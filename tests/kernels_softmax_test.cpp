@@ -1,4 +1,5 @@
 // Softmax, log-softmax and cross entropy against formulas in double.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <limits>
 
@@ -61,16 +62,16 @@ const Function kFunctions[] = {
     {"log_softmax", cpu::log_softmax_forward, cpu::log_softmax_backward, log_softmax}};
 
 struct CrossEntropy {
-  KernelTensor row_loss, lse, total, count;
+  KernelTensor row_loss, statistics, total, count;
   std::int64_t bad;
 
   CrossEntropy(Reduction reduction, const KernelTensor& logits, const KernelTensor& targets,
                std::int64_t ignore = -100)
       : row_loss(compute_dtype(logits.view().dtype), {logits.view().sizes[0]}),
-        lse(row_loss),
+        statistics(row_loss.view().dtype, {logits.view().sizes[0], 2}),
         total(row_loss.view().dtype, {}),
         count(total),
-        bad(cross_entropy_forward(kCpu, reduction, ignore, logits, targets, row_loss, lse,
+        bad(cross_entropy_forward(kCpu, reduction, ignore, logits, targets, row_loss, statistics,
                                   reduction == Reduction::none ? View() : total.view(), count)) {}
 };
 
@@ -212,10 +213,14 @@ TEST_CASE("cross entropy agrees with its formula", "[kernels][softmax]") {
           CHECK(got.bad == -100);
           CHECK(difference(got.row_loss, expected.rows) == "");
           CHECK(got.count.get(0) == expected.count);
-          Doubles lse;
-          for (std::int64_t row = 0; row < rows; ++row)
-            lse.push_back(static_cast<double>(log_sum_exp(row_of(logits.values(), row, columns))));
-          CHECK(difference(got.lse, lse) == "");
+          Doubles statistics;
+          for (std::int64_t row = 0; row < rows; ++row) {
+            const Doubles values = row_of(logits.values(), row, columns);
+            const double largest = *std::max_element(values.begin(), values.end());
+            statistics.push_back(largest);
+            statistics.push_back(static_cast<double>(std::exp(log_sum_exp(values) - largest)));
+          }
+          CHECK(difference(got.statistics, statistics) == "");
           if (reduction != Reduction::none) CHECK(difference(got.total, {expected.total}) == "");
         }
       }
@@ -272,7 +277,7 @@ TEST_CASE("gradients of cross entropy", "[kernels][softmax][gradcheck]") {
                     random_values(each ? rows : 1, 10));
       const CrossEntropy got(reduction, logits, targets);
       KernelTensor dlogits(DType::float64, {rows, columns}, {}, 1);
-      cross_entropy_backward(kCpu, reduction, -100, logits, targets, got.lse, got.count, dloss,
+      cross_entropy_backward(kCpu, reduction, -100, logits, targets, got.statistics, got.count, dloss,
                              {dlogits, Write::overwrite});
       const Doubles expected = central_differences(
           [&](const Doubles& values) {
@@ -281,6 +286,45 @@ TEST_CASE("gradients of cross entropy", "[kernels][softmax][gradcheck]") {
           },
           logits.values());
       CHECK(gradient_difference(dlogits, expected) == "");
+    }
+  }
+}
+
+TEST_CASE("cross entropy's gradient does not depend on how large its logits are", "[kernels][softmax]") {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    for (const double offset : {0.0, 1e4, -1e4, 1e8, -1e8}) {
+      for (const std::int64_t columns : {3, 33, 1500}) {
+        CAPTURE(name_of(dtype), offset, columns);
+        // Multiples of 8 are exact even beside 1e8.
+        KernelTensor logits(dtype, {4, columns});
+        logits.fill([&](std::int64_t i) { return offset + 8 * static_cast<double>(i * 7 % 3); });
+        const KernelTensor targets = tensor_of(DType::int64, {4}, some_targets(4, columns));
+        const KernelTensor dloss = tensor_of(dtype, {}, {1});
+        const CrossEntropy got(Reduction::sum, logits, targets);
+        Doubles expected, losses;
+        for (std::int64_t row = 0; row < 4; ++row) {
+          const Doubles values = row_of(logits.values(), row, columns);
+          const double largest = *std::max_element(values.begin(), values.end());
+          double sum = 0;
+          for (const double value : values) sum += std::exp(value - largest);
+          const bool counts = targets.get(row) != -100;
+          const std::size_t own = counts ? static_cast<std::size_t>(targets.get(row)) : 0;
+          losses.push_back(counts ? largest - values[own] + std::log(sum) : 0);
+          for (std::int64_t i = 0; i < columns; ++i) {
+            const double hit = targets.get(row) == static_cast<double>(i) ? 1 : 0;
+            const double value = std::exp(values[static_cast<std::size_t>(i)] - largest) / sum - hit;
+            expected.push_back(counts ? value : 0);
+          }
+        }
+        CHECK(difference(got.row_loss, losses) == "");
+        KernelTensor dlogits(dtype, {4, columns});
+        cross_entropy_backward(kCpu, Reduction::sum, -100, logits, targets, got.statistics, got.count, dloss,
+                               {dlogits, Write::overwrite});
+        double worst = 0;
+        for (std::int64_t i = 0; i < 4 * columns; ++i)
+          worst = std::max(worst, std::fabs(dlogits.get(i) - expected[static_cast<std::size_t>(i)]));
+        CHECK(worst <= (dtype == DType::float32 ? 2e-7 : 4e-16));
+      }
     }
   }
 }
@@ -303,7 +347,7 @@ TEST_CASE("backward of cross entropy in every type: written, added, and over the
         value = target == -100 ? 0 : 0.75 * (value - hit);
       }
       const auto backward = [&](const Target& dlogits) {
-        cross_entropy_backward(kCpu, Reduction::sum, -100, logits, targets, got.lse, got.count, dloss,
+        cross_entropy_backward(kCpu, Reduction::sum, -100, logits, targets, got.statistics, got.count, dloss,
                                dlogits);
       };
       KernelTensor dlogits(dtype, {rows, columns}, {}, 1);
@@ -339,9 +383,9 @@ TEST_CASE("softmax kernels give the same bits on any number of threads", "[kerne
     }
     const CrossEntropy loss(Reduction::mean, x, targets);
     KernelTensor dlogits(DType::float32, {rows, columns});
-    cross_entropy_backward(kCpu, Reduction::mean, -100, x, targets, loss.lse, loss.count, dloss,
+    cross_entropy_backward(kCpu, Reduction::mean, -100, x, targets, loss.statistics, loss.count, dloss,
                            {dlogits, Write::overwrite});
-    for (const KernelTensor& tensor : {loss.row_loss, loss.lse, loss.total, dlogits})
+    for (const KernelTensor& tensor : {loss.row_loss, loss.statistics, loss.total, dlogits})
       all.push_back(tensor.values());
     return all;
   };

@@ -33,18 +33,18 @@ void measure_one_attention(Suite& suite, const nlohmann::json& shape) {
   const auto random = [&] { return randn(sizes, {.dtype = dtype}); };
   const auto fresh = [&] { return empty(sizes, {.dtype = dtype}); };
   const Tensor q = random(), k = random(), v = random(), dout = random(), out = fresh();
-  const Tensor dq = fresh(), dk = fresh(), dv = fresh(), lse = empty({batch, heads, length});
+  const Tensor dq = fresh(), dk = fresh(), dv = fresh(), statistics = empty({batch, heads, length, 2});
   const Scratch forward(kernels::attention_workspace_bytes(kCuda, params, view(q), false));
   const Scratch backward(kernels::attention_workspace_bytes(kCuda, params, view(q), true));
   // Two products forward and five backward, half of each behind the causal mask.
   const double flops = (causal ? 1.0 : 2.0) * product({batch, heads, length, length, size});
   const std::string name = fmt::format("({}, {}, {}, {})", batch, heads, length, size);
   suite.measure("attention", "forward", dtype, name, {.flops = 2 * flops}, [&](const Queue& queue) {
-    kernels::attention_forward(queue, params, {}, view(q), view(k), view(v), view(out), view(lse),
+    kernels::attention_forward(queue, params, {}, view(q), view(k), view(v), view(out), view(statistics),
                                forward.get());
   });
   suite.measure("attention", "backward", dtype, name, {.flops = 5 * flops}, [&](const Queue& queue) {
-    kernels::attention_backward(queue, params, {}, view(q), view(k), view(v), view(out), view(lse),
+    kernels::attention_backward(queue, params, {}, view(q), view(k), view(v), view(out), view(statistics),
                                 view(dout), into(dq), into(dk), into(dv), backward.get());
   });
 }

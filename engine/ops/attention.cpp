@@ -20,7 +20,11 @@ using kernels::ConstView;
 using kernels::Target;
 using kernels::View;
 
-DType lse_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
+/// Of (B, H, T) rows.
+Spec row_statistics(const Spec& x, std::int64_t batch, std::int64_t heads, std::int64_t length) {
+  const DType dtype = x.dtype == DType::float64 ? DType::float64 : DType::float32;
+  return {dtype, x.device, false, Shape{batch, heads, length, 2}};
+}
 
 /// A copy whose last axis has unit stride, where it has not.
 ConstView unit_stride(const Exec& exec, const ConstView& view) {
@@ -79,8 +83,7 @@ Specs Attention::infer(SpecSpan in) const {
   }
   Spec out = in[0];
   out.channels_last = false;
-  const Spec lse{lse_dtype(out.dtype), out.device, false, Shape{out.shape[0], out.shape[1], out.shape[2]}};
-  return {out, lse};
+  return {out, row_statistics(out, out.shape[0], out.shape[1], out.shape[2])};
 }
 
 void Attention::forward(const Exec& exec, Inputs in, Outputs out) const {
@@ -107,15 +110,14 @@ void Attention::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
 Specs PackedAttention::infer(SpecSpan in) const {
   require_floating(name, in[0]);
   const Shape& shape = in[0].shape;
-  if (shape.rank() != 3 || shape[2] % (3 * heads) != 0) {
+  if (shape.rank() != 3 || shape[2] % 3 != 0 || shape[2] / 3 % heads != 0) {
     throw ShapeError(
         fmt::format("[packed_attention] qkv must be (B, T, 3 C) with C divisible by {} heads, not {}", heads,
                     to_string(shape)));
   }
   Spec out = in[0];
-  out.shape[2] = shape[2] / 3;
-  const Spec lse{lse_dtype(out.dtype), out.device, false, Shape{shape[0], heads, shape[1]}};
-  return {out, lse};
+  out.shape.set(2, shape[2] / 3);
+  return {out, row_statistics(out, shape[0], heads, shape[1])};
 }
 
 void PackedAttention::forward(const Exec& exec, Inputs in, Outputs out) const {
@@ -144,8 +146,8 @@ void PackedAttention::backward(const Exec& exec, const Saved& saved, OutGrads gr
 namespace {
 
 kernels::AttentionParams params_of(const AttentionOptions& options, std::int64_t head_size) {
-  if (!(options.dropout >= 0 && options.dropout < 1)) {
-    throw ValueError(fmt::format("[attention] dropout {}; give a probability in [0, 1)", options.dropout));
+  if (!(options.dropout >= 0 && options.dropout <= 1)) {
+    throw ValueError(fmt::format("[attention] dropout {}; give a probability in [0, 1]", options.dropout));
   }
   const double scale = options.scale != 0
                            ? options.scale
@@ -161,7 +163,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 
 Tensor packed_attention(const Tensor& qkv, std::int64_t heads, const AttentionOptions& options) {
   if (heads < 1) throw ValueError(fmt::format("[packed_attention] {} heads; give at least one", heads));
-  return apply(ops::PackedAttention{.heads = heads, .params = params_of(options, qkv.size(-1) / (3 * heads))},
+  return apply(ops::PackedAttention{.heads = heads, .params = params_of(options, qkv.size(-1) / 3 / heads)},
                qkv);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "reprise/checked.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/reduce.h"
 #include "reprise/ops/broadcast.h"
@@ -20,13 +21,13 @@ using kernels::View;
 using kernels::Write;
 
 /// Runs `f(exec, first, count, logits)` for every chunk of rows, with their logits computed. Scratch that `f`
-/// asks for goes after each chunk.
+/// asks for goes after each chunk. A chunk is at most all rows.
 template <class F>
 void for_each_chunk(const Exec& exec, std::int64_t chunk, const ConstView& x, const ConstView& weight,
                     F&& f) {
   const std::int64_t rows = x.sizes[0];
   if (rows == 0) return;
-  const View memory = exec.temporary(x.dtype, {std::min(chunk, rows), weight.sizes[0]});
+  const View memory = exec.temporary(x.dtype, {chunk, weight.sizes[0]});
   for (std::int64_t first = 0; first < rows; first += chunk) {
     const std::int64_t count = std::min(chunk, rows - first);
     const View logits = rows_of(memory, 0, count);
@@ -77,7 +78,7 @@ Specs LinearCrossEntropy::infer(SpecSpan in) const {
   }
   Spec logits = x;
   logits.channels_last = false;
-  logits.shape[rank - 1] = weight.shape[0];
+  logits.shape.set(rank - 1, weight.shape[0]);
   return infer_cross_entropy(name, reduction, logits, in[2]);
 }
 
@@ -90,18 +91,18 @@ double LinearCrossEntropy::flops(SpecSpan in) const {
 void LinearCrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView x = as_rows(exec.contiguous(in[0])), weight = exec.contiguous(in[1]);
   const ConstView targets = as_vector(exec.contiguous(in[2]));
-  const std::int64_t rows = x.sizes[0], chunks = (rows + chunk - 1) / chunk;
+  const std::int64_t rows = x.sizes[0], size = chunk_of(rows), chunks = checked::divide_up(rows, size);
   const bool each = reduction == Reduction::none;
   const View losses = each ? as_vector(out[0]) : exec.temporary(out[1].dtype, {rows});
-  const View lse = as_vector(out[1]);
+  const View statistics = as_rows(out[1]);
   const View counts = exec.temporary(out[2].dtype, {chunks});
   for_each_chunk(
-      exec, chunk, x, weight,
+      exec, size, x, weight,
       [&](const Exec& part, std::int64_t first, std::int64_t count, const View& logits) {
         const std::int64_t bad = kernels::cross_entropy_forward(
             part.queue(), Reduction::none, ignore_index, logits, rows_of(targets, first, count),
-            rows_of(losses, first, count), rows_of(lse, first, count), View(),
-            element(counts, first / chunk));
+            rows_of(losses, first, count), rows_of(statistics, first, count), View(),
+            element(counts, first / size));
         if (bad != ignore_index && !exec.device().is_dry) {
           throw ValueError(fmt::format("[{}] target {} is outside [0, {}) and is not ignore_index {}", name,
                                        bad, weight.sizes[0], ignore_index));
@@ -118,24 +119,29 @@ void LinearCrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads
                                   GradSlots slots) const {
   const ConstView x = as_rows(exec.contiguous(saved.input(0))), weight = exec.contiguous(saved.input(1));
   const ConstView targets = as_vector(exec.contiguous(saved.input(2)));
-  const ConstView lse = as_vector(saved.output(1)), count_of_rows = saved.output(2);
+  const ConstView statistics = as_rows(saved.output(1)), count_of_rows = saved.output(2);
   const ConstView dy = exec.contiguous(grads[0]);
   const bool each = reduction == Reduction::none;
+  const std::int64_t rows = x.sizes[0], size = chunk_of(rows);
   const Target dx = row_major(exec, slots[0]), dweight = row_major(exec, slots[1]);
-  if (dweight && x.sizes[0] == 0 && dweight.write == Write::overwrite)
-    kernels::fill(exec.queue(), 0, dweight.view);
-  for_each_chunk(exec, chunk, x, weight,
+  if (dweight && rows == 0 && dweight.write == Write::overwrite) kernels::fill(exec.queue(), 0, dweight.view);
+  // A sum of many chunks in 16 bits would round away what each of them adds.
+  const bool is_wide = dweight && size_of(weight.dtype) == 2 && rows > size;
+  const Target sum =
+      is_wide ? Target{exec.temporary(DType::float32, saved.input_spec(1).shape), Write::overwrite} : dweight;
+  for_each_chunk(exec, size, x, weight,
                  [&](const Exec& part, std::int64_t first, std::int64_t count, const View& logits) {
                    kernels::cross_entropy_backward(
                        part.queue(), reduction, ignore_index, logits, rows_of(targets, first, count),
-                       rows_of(lse, first, count), count_of_rows,
+                       rows_of(statistics, first, count), count_of_rows,
                        each ? rows_of(as_vector(dy), first, count) : dy, {logits, Write::overwrite});
                    if (dx) product(part, logits, weight, {rows_of(as_rows(dx.view), first, count), dx.write});
-                   if (dweight) {
+                   if (sum) {
                      product(part, transposed(ConstView(logits)), rows_of(x, first, count),
-                             {dweight.view, first == 0 ? dweight.write : Write::accumulate});
+                             {sum.view, first == 0 ? sum.write : Write::accumulate});
                    }
                  });
+  if (is_wide) kernels::copy(exec.queue(), sum.view, dweight);
   if (dx) store(exec, dx, slots[0]);
   if (dweight) store(exec, dweight, slots[1]);
 }

@@ -84,18 +84,21 @@ Specs infer_cross_entropy(std::string_view name, Reduction reduction, const Spec
                                  to_string(logits.shape), to_string(targets.shape)));
   }
   Spec row{accumulator_dtype(logits.dtype), logits.device, false, targets.shape};
-  Spec one = row;
+  Spec one = row, statistics = row;
   one.shape = {};
-  return {reduction == Reduction::none ? row : one, row, one};
+  statistics.shape = logits.shape;
+  statistics.shape.set(rank - 1, 2);
+  return {reduction == Reduction::none ? row : one, statistics, one};
 }
 
 void CrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
-  const ConstView logits = filled_rows(exec.contiguous(in[0]));
+  const ConstView logits = as_rows(exec.contiguous(in[0]));
   const ConstView targets = exec.contiguous(in[1]);
   const bool each = reduction == Reduction::none;
   const View losses = each ? out[0] : exec.temporary(out[1].dtype, Shape{logits.sizes[0]});
-  const std::int64_t bad = kernels::cross_entropy_forward(
-      exec.queue(), reduction, ignore_index, logits, targets, losses, out[1], each ? View() : out[0], out[2]);
+  const std::int64_t bad =
+      kernels::cross_entropy_forward(exec.queue(), reduction, ignore_index, logits, targets, losses,
+                                     as_rows(out[1]), each ? View() : out[0], out[2]);
   if (bad != ignore_index && !exec.device().is_dry) {
     throw ValueError(fmt::format("[cross_entropy] target {} is outside [0, {}) and is not ignore_index {}",
                                  bad, logits.sizes[1], ignore_index));
@@ -106,7 +109,7 @@ void CrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads
   const kernels::Target dlogits = row_major(exec, slots[0]);
   kernels::cross_entropy_backward(exec.queue(), reduction, ignore_index,
                                   filled_rows(exec.contiguous(saved.input(0))),
-                                  exec.contiguous(saved.input(1)), saved.output(1), saved.output(2),
+                                  exec.contiguous(saved.input(1)), as_rows(saved.output(1)), saved.output(2),
                                   exec.contiguous(grads[0]), {filled_rows(dlogits.view), dlogits.write});
   store(exec, dlogits, slots[0]);
 }

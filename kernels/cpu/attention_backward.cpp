@@ -1,5 +1,5 @@
-// Attention backward. With s the scaled scores, p = exp(s - lse), kept = p after dropout and g = dout v^T
-// after dropout:
+// Attention backward. With s the scaled scores, p = exp(s - shift) * scale_of_row (the statistics), kept = p
+// after dropout and g = dout v^T after dropout:
 //   dv = kept^T dout      ds = p * (g - delta), delta_i = sum_d dout_id out_id      dq = scale ds k      dk =
 //   scale ds^T q
 //
@@ -30,8 +30,8 @@ bool prefers_split(std::int64_t sequences, std::int64_t blocks) {
 /// One thread's scratch; dk and dv hold as many rows as one item gives.
 template <class C>
 struct Buffers {
-  C *queries, *queries_t, *out_gradient, *out_gradient_t, *keys, *values, *scores, *gradients, *lse, *delta,
-      *dq, *dk, *dv;
+  C *queries, *queries_t, *out_gradient, *out_gradient_t, *keys, *values, *scores, *gradients, *shift,
+      *inverse, *delta, *dq, *dk, *dv;
   std::uint32_t* words;
 
   Buffers(Carver& carver, const Geometry<C>& g, bool dropout, bool split)
@@ -43,7 +43,8 @@ struct Buffers {
         values(carver.take<C>(kTile * g.width)),
         scores(carver.take<C>(kTile * kTile)),
         gradients(carver.take<C>(kTile * kTile)),
-        lse(carver.take<C>(kTile)),
+        shift(carver.take<C>(kTile)),
+        inverse(carver.take<C>(kTile)),
         delta(carver.take<C>(kTile)),
         dq(carver.take<C>(kTile * g.width)),
         dk(carver.take<C>((split ? kTile : g.length) * g.width)),
@@ -53,15 +54,15 @@ struct Buffers {
 
 /// Scores become probabilities, and g becomes ds.
 template <class C>
-void softmax_gradient(const TileShape& shape, const C* __restrict lse, const C* __restrict delta,
-                      C* __restrict s, C* __restrict g) {
+void softmax_gradient(const TileShape& shape, const C* __restrict shift, const C* __restrict inverse,
+                      const C* __restrict delta, C* __restrict s, C* __restrict g) {
   const std::int64_t width = shape.width<C>();
   for (std::int64_t j = 0; j < shape.keys; ++j) {
     C* const score = s + j * kTile;
     C* const gradient = g + j * kTile;
 #pragma omp simd
     for (std::int64_t i = shape.begin<C>(j); i < width; ++i) {
-      const C p = math::exp(score[i] - lse[i]);
+      const C p = math::exp(score[i] - shift[i]) * inverse[i];
       gradient[i] = p * (gradient[i] - delta[i]);
       score[i] = p;
     }
@@ -70,9 +71,9 @@ void softmax_gradient(const TileShape& shape, const C* __restrict lse, const C* 
 
 /// The same with dropout: scores become what was kept of the probabilities, scaled.
 template <class C>
-void softmax_gradient_dropped(const TileShape& shape, const C* __restrict lse, const C* __restrict delta,
-                              const std::uint32_t* __restrict words, std::uint32_t threshold, C keep_scale,
-                              C* __restrict s, C* __restrict g) {
+void softmax_gradient_dropped(const TileShape& shape, const C* __restrict shift, const C* __restrict inverse,
+                              const C* __restrict delta, const std::uint32_t* __restrict words,
+                              std::uint32_t threshold, C keep_scale, C* __restrict s, C* __restrict g) {
   const std::int64_t width = shape.width<C>();
   for (std::int64_t j = 0; j < shape.keys; ++j) {
     C* const score = s + j * kTile;
@@ -80,7 +81,7 @@ void softmax_gradient_dropped(const TileShape& shape, const C* __restrict lse, c
     const std::uint32_t* const word = words + j * kTile;
 #pragma omp simd
     for (std::int64_t i = shape.begin<C>(j); i < width; ++i) {
-      const C p = math::exp(score[i] - lse[i]);
+      const C p = math::exp(score[i] - shift[i]) * inverse[i];
       const C factor = word[i] < threshold ? C{0} : keep_scale;
       gradient[i] = p * (gradient[i] * factor - delta[i]);
       score[i] = p * factor;
@@ -95,7 +96,7 @@ class Backward {
 
  public:
   Backward(const AttentionParams& params, RandomKey key, const ConstView& q, const ConstView& k,
-           const ConstView& v, const ConstView& out, const ConstView& lse, const ConstView& dout,
+           const ConstView& v, const ConstView& out, const ConstView& statistics, const ConstView& dout,
            const Target& dq, const Target& dk, const Target& dv)
       : geometry_(params, q),
         dropout_(key, params.dropout),
@@ -105,7 +106,7 @@ class Backward {
         k_(k),
         v_(v),
         out_(out),
-        lse_(lse),
+        statistics_(statistics),
         dout_(dout),
         dq_(dq),
         dk_(dk),
@@ -172,9 +173,13 @@ class Backward {
     stage<T>(rows_of_head<T>(dout_, sequence), first, count, g.size, g.width, padded, b.out_gradient);
     tile_transpose(b.queries, g.width, padded, g.width, scale_, b.queries_t, kTile);
     tile_transpose(b.out_gradient, g.width, padded, g.width, C{1}, b.out_gradient_t, kTile);
-    const C* const lse = lse_.as<C>() + sequence * g.length + first;
-    std::copy(lse, lse + count, b.lse);
-    std::fill(b.lse + count, b.lse + kTile, C{0});
+    const C* const statistics = statistics_.as<C>() + 2 * (sequence * g.length + first);
+    for (std::int64_t i = 0; i < count; ++i) {
+      b.shift[i] = statistics[2 * i];
+      b.inverse[i] = statistics[2 * i + 1];
+    }
+    std::fill(b.shift + count, b.shift + kTile, C{0});
+    std::fill(b.inverse + count, b.inverse + kTile, C{0});
     const auto out = view_or_stage<T>(rows_of_head<T>(out_, sequence), first, count, g.size, g.width, b.dq);
     for (std::int64_t i = 0; i < count; ++i) {
       const C *const x = out.at(i), *const y = b.out_gradient + i * g.width;
@@ -201,10 +206,10 @@ class Backward {
     mask_scores(shape, b.scores);
     if (dropout_.active()) {
       dropout_.words(g.element(sequence, query_block * kTile, first_key), g.length, shape, b.words);
-      softmax_gradient_dropped(shape, b.lse, b.delta, b.words, dropout_.threshold(), keep_scale_, b.scores,
-                               b.gradients);
+      softmax_gradient_dropped(shape, b.shift, b.inverse, b.delta, b.words, dropout_.threshold(), keep_scale_,
+                               b.scores, b.gradients);
     } else {
-      softmax_gradient(shape, b.lse, b.delta, b.scores, b.gradients);
+      softmax_gradient(shape, b.shift, b.inverse, b.delta, b.scores, b.gradients);
     }
     if (keys) {
       const bool add = query_block > g.first_query_block(key_block);
@@ -236,7 +241,7 @@ class Backward {
   Geometry<C> geometry_;
   DropoutTile dropout_;
   C scale_, keep_scale_;
-  ConstView q_, k_, v_, out_, lse_, dout_;
+  ConstView q_, k_, v_, out_, statistics_, dout_;
   Target dq_, dk_, dv_;
 };
 
@@ -262,12 +267,12 @@ std::size_t backward_bytes(const AttentionParams& params, const ConstView& q) {
 }  // namespace attention
 
 void attention_backward(const Queue&, const AttentionParams& params, RandomKey key, const ConstView& q,
-                        const ConstView& k, const ConstView& v, const ConstView& out, const ConstView& lse,
-                        const ConstView& dout, const Target& dq, const Target& dk, const Target& dv,
-                        const Workspace& workspace) {
+                        const ConstView& k, const ConstView& v, const ConstView& out,
+                        const ConstView& statistics, const ConstView& dout, const Target& dq,
+                        const Target& dk, const Target& dv, const Workspace& workspace) {
   if (q.numel() == 0 || !(dq || dk || dv)) return;
   dispatch_floating(q.dtype, [&]<class T>() {
-    const Backward<T> backward(params, key, q, k, v, out, lse, dout, dq, dk, dv);
+    const Backward<T> backward(params, key, q, k, v, out, statistics, dout, dq, dk, dv);
     const auto& geometry = backward.geometry();
     const double flops = geometry.product_flops();
     const std::int64_t sequences = geometry.sequences(), blocks = geometry.blocks();

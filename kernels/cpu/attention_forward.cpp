@@ -84,7 +84,7 @@ class Forward {
 
  public:
   Forward(const AttentionParams& params, RandomKey key, const ConstView& q, const ConstView& k,
-          const ConstView& v, const View& out, const View& lse)
+          const ConstView& v, const View& out, const View& statistics)
       : geometry_(params, q),
         dropout_(key, params.dropout),
         scale_(static_cast<C>(params.scale)),
@@ -93,7 +93,7 @@ class Forward {
         k_(k),
         v_(v),
         out_(out),
-        lse_(lse) {}
+        statistics_(statistics) {}
 
   /// Items are blocks of query rows.
   void run(std::int64_t begin, std::int64_t end, void* memory) const {
@@ -146,11 +146,12 @@ class Forward {
 
   void finish(std::int64_t sequence, std::int64_t first, std::int64_t count, const Buffers<C>& b) const {
     const auto out = rows_of_head<T>(out_, sequence);
-    C* const lse = lse_.as<C>() + sequence * geometry_.length + first;
+    C* const statistics = statistics_.as<C>() + 2 * (sequence * geometry_.length + first);
     for (std::int64_t i = 0; i < count; ++i) {
       write_row<T>(b.out + i * geometry_.width, keep_scale_ / b.sum[i], out.at(first + i), geometry_.size,
                    Write::overwrite);
-      lse[i] = b.maximum[i] + std::log(b.sum[i]);
+      statistics[2 * i] = b.maximum[i];
+      statistics[2 * i + 1] = C{1} / b.sum[i];
     }
   }
 
@@ -158,7 +159,7 @@ class Forward {
   DropoutTile dropout_;
   C scale_, keep_scale_;
   ConstView q_, k_, v_;
-  View out_, lse_;
+  View out_, statistics_;
 };
 
 }  // namespace
@@ -178,12 +179,12 @@ std::size_t forward_bytes(const AttentionParams& params, const ConstView& q) {
 }  // namespace attention
 
 void attention_forward(const Queue&, const AttentionParams& params, RandomKey key, const ConstView& q,
-                       const ConstView& k, const ConstView& v, const View& out, const View& lse,
+                       const ConstView& k, const ConstView& v, const View& out, const View& statistics,
                        const Workspace& workspace) {
   if (q.numel() == 0) return;
   dispatch_floating(q.dtype, [&]<class T>() {
     const Geometry<Compute<T>> geometry(params, q);
-    const Forward<T> forward(params, key, q, k, v, out, lse);
+    const Forward<T> forward(params, key, q, k, v, out, statistics);
     share_out(geometry.sequences() * geometry.blocks(), 2.0 * geometry.product_flops(),
               forward_bytes(params, q), workspace,
               [&](auto begin, auto end, void* memory) { forward.run(begin, end, memory); });

@@ -34,17 +34,18 @@ void reduce_losses(Reduction reduction, const C* row_loss, std::int64_t rows, st
   *total.as<C>() = static_cast<C>(sum);
 }
 
-/// dx (=, +=) (exp(x - lse) - onehot(target)) * factor for one row.
+/// dx (=, +=) (exp(x - largest) / sum - onehot(target)) * factor for one row.
 template <class T>
-void cross_entropy_backward_row(const T* x, T* dx, std::int64_t n, std::int64_t target, Compute<T> lse,
-                                Compute<T> factor, Write write) {
+void cross_entropy_backward_row(const T* x, T* dx, std::int64_t n, std::int64_t target,
+                                RowExponentials<Compute<T>> row, Compute<T> factor, Write write) {
   using C = Compute<T>;
+  const C largest = row.largest, scale = factor / row.sum;
   alignas(64) C buffer[kPiece];
   for_each_piece(n, [&](std::int64_t first, std::int64_t count) {
     const C* const in = read_piece(x + first, count, buffer);
     write_piece(dx + first, count, write, [=](C* out) {
 #pragma omp simd
-      for (std::int64_t i = 0; i < count; ++i) out[i] = math::exp(in[i] - lse) * factor;
+      for (std::int64_t i = 0; i < count; ++i) out[i] = math::exp(in[i] - largest) * scale;
       if (first <= target && target < first + count) out[target - first] -= factor;
     });
   });
@@ -54,7 +55,7 @@ void cross_entropy_backward_row(const T* x, T* dx, std::int64_t n, std::int64_t 
 
 std::int64_t cross_entropy_forward(const Queue&, Reduction reduction, std::int64_t ignore_index,
                                    const ConstView& logits, const ConstView& targets, const View& row_loss,
-                                   const View& lse, const View& total, const View& count) {
+                                   const View& statistics, const View& total, const View& count) {
   const std::int64_t rows = logits.sizes[0], classes = logits.sizes[1];
   const Targets target(targets);
   std::int64_t used = 0;
@@ -71,7 +72,8 @@ std::int64_t cross_entropy_forward(const Queue&, Reduction reduction, std::int64
         const T* const x = logits.as<T>() + row * logits.strides[0];
         const RowExponentials<C> exponentials = row_exponentials(x, classes);
         const C log_sum = exponentials.log_sum();
-        lse.as<C>()[row] = exponentials.largest + log_sum;
+        statistics.as<C>()[2 * row] = exponentials.largest;
+        statistics.as<C>()[2 * row + 1] = exponentials.sum;
         row_loss.as<C>()[row] = target[row] == ignore_index
                                     ? C{0}
                                     : (exponentials.largest - static_cast<C>(x[target[row]])) + log_sum;
@@ -84,7 +86,7 @@ std::int64_t cross_entropy_forward(const Queue&, Reduction reduction, std::int64
 }
 
 void cross_entropy_backward(const Queue&, Reduction reduction, std::int64_t ignore_index,
-                            const ConstView& logits, const ConstView& targets, const ConstView& lse,
+                            const ConstView& logits, const ConstView& targets, const ConstView& statistics,
                             const ConstView& count, const ConstView& dloss, const Target& dlogits) {
   if (!dlogits || logits.numel() == 0) return;
   const std::int64_t classes = logits.sizes[1];
@@ -101,8 +103,9 @@ void cross_entropy_backward(const Queue&, Reduction reduction, std::int64_t igno
           continue;
         }
         const C factor = dloss.as<C>()[reduction == Reduction::none ? row : 0] / divisor;
+        const C* const of_row = statistics.as<C>() + 2 * row;
         cross_entropy_backward_row(logits.as<T>() + row * logits.strides[0], dx, classes, target[row],
-                                   lse.as<C>()[row], factor, dlogits.write);
+                                   {of_row[0], of_row[1]}, factor, dlogits.write);
       }
     });
   });

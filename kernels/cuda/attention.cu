@@ -1,6 +1,6 @@
 // Attention on CUDA: checks, the choice of kernels, and delta_i = sum_d dout_id out_id, which both passes of
-// the backward need. Forward keeps nothing but lse; the backward's scratch is delta, so memory is linear in
-// the sequence.
+// the backward need. Forward keeps nothing but two statistics of each row; the backward's scratch is delta,
+// so memory is linear in the sequence.
 #include "cuda/attention_tile.cuh"
 
 namespace reprise::kernels::cuda {
@@ -75,21 +75,21 @@ Problem problem_of(const Queue& queue, const AttentionParams& params, RandomKey 
 }  // namespace
 
 void attention_forward(const Queue& queue, const AttentionParams& params, RandomKey key, const ConstView& q,
-                       const ConstView& k, const ConstView& v, const View& out, const View& lse,
+                       const ConstView& k, const ConstView& v, const View& out, const View& statistics,
                        const Workspace&) {
   if (q.numel() == 0) return;
   const Problem problem = problem_of(queue, params, key, q);
   dispatch_trained("attention", q.dtype, [&]<class T>() {
     launch_forward(queue, problem,
                    Forward<T>{heads_of<const T>(q), heads_of<const T>(k), heads_of<const T>(v),
-                              heads_of<T>(out), lse.as<float>()});
+                              heads_of<T>(out), statistics.as<float2>()});
   });
 }
 
 void attention_backward(const Queue& queue, const AttentionParams& params, RandomKey key, const ConstView& q,
-                        const ConstView& k, const ConstView& v, const ConstView& out, const ConstView& lse,
-                        const ConstView& dout, const Target& dq, const Target& dk, const Target& dv,
-                        const Workspace& workspace) {
+                        const ConstView& k, const ConstView& v, const ConstView& out,
+                        const ConstView& statistics, const ConstView& dout, const Target& dq,
+                        const Target& dk, const Target& dv, const Workspace& workspace) {
   if (q.numel() == 0 || !(dq || dk || dv)) return;
   const Problem problem = problem_of(queue, params, key, q);
   require_workspace("attention", workspace, delta_bytes(q));
@@ -103,7 +103,7 @@ void attention_backward(const Queue& queue, const AttentionParams& params, Rando
                               target(dq),
                               target(dk),
                               target(dv),
-                              lse.as<float>(),
+                              statistics.as<float2>(),
                               delta};
     launch_delta<T>(queue, problem, tensors.dout, heads_of<const T>(out), delta);
     if (dk || dv) launch_key_gradients(queue, problem, tensors);

@@ -1,4 +1,5 @@
-// Attention forward for 16-bit elements: out = dropout(softmax(scale q k^T + mask)) v, lse = log(sum(exp)).
+// Attention forward for 16-bit elements: out = dropout(softmax(scale q k^T + mask)) v, and the rows'
+// statistics.
 //
 // A block takes 128 queries of a head, a warp 32 of them, and passes over the keys 64 at a time; the next
 // keys and values arrive (cp.async) while the present ones are used. Scores stay in registers; what was
@@ -12,7 +13,6 @@ namespace reprise::kernels::cuda::attention {
 namespace {
 
 constexpr int kThreads = 128, kM = 2, kQueries = 16 * kM * kThreads / kWarp;
-constexpr float kLn2 = 0.693147181f;
 
 /// Keys of a tile: as many as there are registers for their scores beside the outputs, with two blocks on a
 /// multiprocessor.
@@ -119,10 +119,10 @@ struct Rows {
     }
   }
 
-  /// The factor that makes outputs of the sums' row; writes lse.
-  __device__ __forceinline__ float finish(int m, int half, float keep_scale, float* lse) const {
+  /// The factor that makes outputs of the sums' row; writes its statistics.
+  __device__ __forceinline__ float finish(int m, int half, float keep_scale, float2* statistics) const {
     const float total = quad_combine(sum[m][half], SumOf{});
-    if (lse != nullptr && lane_id() % 4 == 0) *lse = (shift[m][half] + log2f(total)) * kLn2;
+    if (statistics != nullptr && lane_id() % 4 == 0) *statistics = row_statistics(shift[m][half], total);
     return keep_scale / total;
   }
 };
@@ -148,9 +148,11 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   load_tile<T, kWidth, kQueries, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads), first,
                                            problem);
   load(0);
-  // exp2's argument is one fma only where the larger score has the larger product.
+  // The larger score must have the larger product with the exponent, which may be negative or 0; no product
+  // is rounded on the way, as the backward's is not.
   const bool grows = problem.exponent > 0.0f;
-  const float exponent = grows ? problem.exponent : 1.0f;
+  const float sign = problem.exponent < 0.0f ? -1.0f : 0.0f;
+  const float exponent = grows ? problem.exponent : sign < 0.0f ? -problem.exponent : 1.0f;
   const T* const query_rows = queries + 16 * kM * warp_id() * kPitch<T, kWidth>;
   Rows<kWidth> rows;
   for (int tile = 0; tile < tiles; ++tile) {
@@ -164,7 +166,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
     score_product<T, kWidth>(query_rows, keys, s);
     if (!grows) {
 #pragma unroll
-      for (int i = 0; i < kM * kN * 4; ++i) s[i / (4 * kN)][i / 4 % kN][i % 4] *= problem.exponent;
+      for (int i = 0; i < kM * kN * 4; ++i) s[i / (4 * kN)][i / 4 % kN][i % 4] *= sign;
     }
     if (key + kKeys > problem.length || (problem.causal && key + kKeys - 1 > row))
       mask_scores(s, row, key, problem);
@@ -189,9 +191,10 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
 #pragma unroll
   for (int i = 0; i < 2 * kM; ++i) {
     const int query = row + 8 * i + lane_id() / 4;
-    float* const lse = tensors.lse + static_cast<std::int64_t>(sequence) * problem.length + query;
+    float2* const statistics =
+        tensors.statistics + static_cast<std::int64_t>(sequence) * problem.length + query;
     factor[i / 2][i % 2] = rows.finish(i / 2, i % 2, kDropout ? problem.keep_scale : 1.0f,
-                                       query < problem.length ? lse : nullptr);
+                                       query < problem.length ? statistics : nullptr);
   }
   store_rows<T, kWidth>(rows.out, factor, tensors.out, tensors.out.of(sequence, problem.heads), row, problem);
 }

@@ -1,5 +1,5 @@
-// dk and dv of attention for 16-bit elements. With p = exp(scale q k^T - lse), kept = p after dropout and g =
-// dout v^T after dropout:
+// dk and dv of attention for 16-bit elements. With p = exp(scale q k^T - shift) * inverse (the rows'
+// statistics), kept = p after dropout and g = dout v^T after dropout:
 //   dv = kept^T dout      dk = scale ds^T q      ds = p * (g - delta)
 //
 // A block takes some keys of a head and passes over the queries that see them; what it sums never leaves
@@ -13,7 +13,6 @@ namespace reprise::kernels::cuda::attention {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr float kLog2E = 1.44269504f;
 
 /// Rows of a warp (in sixteens) and of an inner tile for one width. Lean inner tiles are as large as
 /// kLeastSharedBytes lets them be.
@@ -24,24 +23,26 @@ struct Shape {
 
   template <class T>
   static constexpr std::size_t shared_bytes() {
-    return sizeof(T) * kPitch<T, kWidth> * (2 * kKeys + 4 * kQueries) + sizeof(float) * 4 * kQueries;
+    return sizeof(T) * kPitch<T, kWidth> * (2 * kKeys + 4 * kQueries) + sizeof(float) * 6 * kQueries;
   }
 };
 
-/// Scores become exp(score - lse), 0 where a query must not see a key; statistics are those of the tile's
-/// queries.
+/// Scores become exp(score - shift) * inverse, 0 where a query must not see a key; statistics are those of
+/// the tile's queries.
 template <int kM, int kN>
-__device__ __forceinline__ void probabilities(float (&s)[kM][kN][4], const float* lse, float exponent,
+__device__ __forceinline__ void probabilities(float (&s)[kM][kN][4], const float* statistics, float exponent,
                                               bool masked, int key, int query) {
   const int g = lane_id() / 4, t = lane_id() % 4;
 #pragma unroll
   for (int n = 0; n < kN; ++n) {
-    const float2 of_query = *reinterpret_cast<const float2*>(lse + 8 * n + 2 * t);
-    const float shift[2] = {of_query.x * kLog2E, of_query.y * kLog2E};
+    const float4 of_queries = *reinterpret_cast<const float4*>(statistics + 2 * (8 * n + 2 * t));
+    const float shift[2] = {shift_of(of_queries.x), shift_of(of_queries.z)};
+    const float inverse[2] = {of_queries.y, of_queries.w};
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) s[m][n][i] = exp2f(fmaf(s[m][n][i], exponent, -shift[i % 2]));
+      for (int i = 0; i < 4; ++i)
+        s[m][n][i] = exp2f(fmaf(s[m][n][i], exponent, -shift[i % 2])) * inverse[i % 2];
     }
   }
   if (!masked) return;
@@ -76,8 +77,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
   using S = Shape<kWidth, kLean>;
   constexpr int kM = S::kM, kN = S::kN, kQueries = S::kQueries, kTile = kQueries * kPitch<T, kWidth>;
   SIMT_DYN_SHARED(raw);
-  float* const statistics = reinterpret_cast<float*>(raw);  // [2][lse, delta][kQueries]
-  T* const keys = reinterpret_cast<T*>(statistics + 4 * kQueries);
+  float* const statistics = reinterpret_cast<float*>(raw);  // [2][(shift, inverse) of kQueries, their delta]
+  T* const keys = reinterpret_cast<T*>(statistics + 6 * kQueries);
   T* const values = keys + S::kKeys * kPitch<T, kWidth>;
   T* const inner = values + S::kKeys * kPitch<T, kWidth>;  // [2][queries, gradients of out]
   const int blocks = (problem.length + S::kKeys - 1) / S::kKeys;
@@ -91,12 +92,17 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
   const auto load = [&](int tile) {
     load_pair<T, kWidth, kQueries, kThreads>(inner, tile, tensors.q, queries_head, tensors.dout,
                                              gradients_head, problem);
-    const int thread = static_cast<int>(threadIdx.x), query = tile * kQueries + thread % kQueries;
-    if (thread < 2 * kQueries) {
-      const float* const from = thread < kQueries ? tensors.lse : tensors.delta;
-      simt::cp_async4(statistics + tile % 2 * 2 * kQueries + thread,
-                      from + static_cast<std::int64_t>(sequence) * problem.length + query,
-                      query < problem.length);
+    const std::int64_t of_head = static_cast<std::int64_t>(sequence) * problem.length;
+#pragma unroll
+    for (int first_of = 0; first_of < 3 * kQueries; first_of += kThreads) {
+      const int i = first_of + static_cast<int>(threadIdx.x);
+      if (i >= 3 * kQueries) continue;
+      const bool is_delta = i >= 2 * kQueries;
+      const int query = tile * kQueries + (is_delta ? i - 2 * kQueries : i / 2);
+      const float* const from =
+          is_delta ? tensors.delta + of_head + query
+                   : reinterpret_cast<const float*>(tensors.statistics + of_head + query) + i % 2;
+      simt::cp_async4(statistics + tile % 2 * 3 * kQueries + i, from, query < problem.length);
     }
     simt::cp_async_commit();
   };
@@ -116,11 +122,11 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
     if (row >= problem.length || (problem.causal && row > query + kQueries - 1)) continue;
     const T* const queries = inner + tile % 2 * 2 * kTile;
     const T* const gradients = queries + kTile;
-    const float* const lse = statistics + tile % 2 * 2 * kQueries;
+    const float* const of_tile = statistics + tile % 2 * 3 * kQueries;
     float p[kM][kN][4], g[kM][kN][4];
     Fragment rounded[kM][kN / 2];
     score_product<T, kWidth>(key_rows, queries, p);
-    probabilities(p, lse, problem.exponent, problem.causal && row + 16 * kM - 1 > query, row, query);
+    probabilities(p, of_tile, problem.exponent, problem.causal && row + 16 * kM - 1 > query, row, query);
     std::uint32_t dropped[kM];
     if constexpr (kDropout) {
       const Dropout dropout(problem);
@@ -151,7 +157,7 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
           g[m][n][i % 4] *= is_dropped(dropped[m], n, i % 4) ? 0.0f : problem.keep_scale;
         }
       }
-      score_gradients(p, lse + kQueries, g);
+      score_gradients(p, of_tile + 2 * kQueries, g);
       pack_scores<T>(g, rounded);
       add_product<T, kWidth>(rounded, queries, dk);
     }

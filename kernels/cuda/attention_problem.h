@@ -52,7 +52,7 @@ template <class T>
 struct Forward {
   Heads<const T> q, k, v;
   Heads<T> out;
-  float* lse;
+  float2* statistics;
 };
 
 /// What the backward reads and writes.
@@ -60,7 +60,7 @@ template <class T>
 struct Backward {
   Heads<const T> q, k, v, dout;
   Heads<T> dq, dk, dv;
-  const float* lse;
+  const float2* statistics;
   const float* delta;
 };
 

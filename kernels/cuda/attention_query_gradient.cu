@@ -11,7 +11,6 @@ namespace reprise::kernels::cuda::attention {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr float kLog2E = 1.44269504f;
 
 /// Rows of a warp (in sixteens) and of an inner tile for one width. A lean block keeps its queries, so that
 /// every ldmatrix of keys still feeds four products.
@@ -25,7 +24,7 @@ struct Shape {
   }
 };
 
-/// Scores become exp(score - lse), 0 where a query must not see a key.
+/// Scores become exp(score - shift), 0 where a query must not see a key.
 template <int kM, int kN>
 __device__ __forceinline__ void probabilities(float (&s)[kM][kN][4], const float (&shift)[kM][2], bool masked,
                                               int query, int key, const Problem& problem) {
@@ -72,13 +71,16 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Problem pro
   load_tile<T, kWidth, S::kQueries, kThreads>(gradients, tensors.dout,
                                               tensors.dout.of(sequence, problem.heads), first, problem);
   load(0);
-  float shift[kM][2], delta[kM][2];
+  // ds = exp(score - shift) * (g * inverse - delta * inverse)
+  float shift[kM][2], inverse[kM][2], delta[kM][2];
 #pragma unroll
   for (int i = 0; i < 2 * kM; ++i) {
     const int query = row + 8 * i + lane_id() / 4;
     const std::int64_t at = static_cast<std::int64_t>(sequence) * problem.length + query;
-    shift[i / 2][i % 2] = query < problem.length ? tensors.lse[at] * kLog2E : 0.0f;
-    delta[i / 2][i % 2] = query < problem.length ? tensors.delta[at] : 0.0f;
+    const float2 statistics = query < problem.length ? tensors.statistics[at] : make_float2(0.0f, 0.0f);
+    shift[i / 2][i % 2] = shift_of(statistics.x);
+    inverse[i / 2][i % 2] = statistics.y;
+    delta[i / 2][i % 2] = query < problem.length ? tensors.delta[at] * statistics.y : 0.0f;
   }
   const T* const query_rows = queries + of_block * kPitch<T, kWidth>;
   const T* const gradient_rows = gradients + of_block * kPitch<T, kWidth>;
@@ -108,7 +110,8 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Problem pro
 #pragma unroll
     for (int i = 0; i < 4 * kM * kN; ++i) {
       float& x = g[i / (4 * kN)][i / 4 % kN][i % 4];
-      x = p[i / (4 * kN)][i / 4 % kN][i % 4] * (x - delta[i / (4 * kN)][i % 4 / 2]);
+      const int m = i / (4 * kN), half = i % 4 / 2;
+      x = p[m][i / 4 % kN][i % 4] * fmaf(x, inverse[m][half], -delta[m][half]);
     }
     Fragment rounded[kM][kN / 2];
     pack_scores<T>(g, rounded);

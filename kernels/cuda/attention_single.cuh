@@ -11,7 +11,6 @@
 namespace reprise::kernels::cuda::attention::single {
 
 inline constexpr int kThreads = 128, kRows = 64, kOfThread = 8;
-inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 
 __device__ __forceinline__ int tx() { return static_cast<int>(threadIdx.x) % 16; }
 __device__ __forceinline__ int ty() { return static_cast<int>(threadIdx.x) / 16; }
@@ -19,6 +18,11 @@ __device__ __forceinline__ int row_of(int i) { return 4 * ty() + i % 4 + i / 4 *
 
 template <int kWidth>
 inline constexpr int kTileOf = kRows* kPitch<float, kWidth>;
+
+/// A score as an exponent of two: rounded where it is made, lest a compiler does so in the forward only.
+__device__ __forceinline__ float exponent_of(float score, const Problem& problem) {
+  return __fmul_rn(score, problem.exponent);
+}
 
 /// Four neighbours of a tile's row.
 struct Four {

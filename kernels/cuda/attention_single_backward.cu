@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int blocks = (problem.length + kRows - 1) / kRows;
   const int sequence = static_cast<int>(blockIdx.x) / blocks;
   const int first = static_cast<int>(blockIdx.x) % blocks * kRows;
-  const std::int64_t statistics = static_cast<std::int64_t>(sequence) * problem.length;
+  const std::int64_t rows = static_cast<std::int64_t>(sequence) * problem.length;
   const Tiles<kWidth, kLean> tiles(raw, problem, tensors.k, tensors.v, sequence, first);
   float dk[kOfThread][kWidth / 16] = {}, dv[kOfThread][kWidth / 16] = {};
   for (int query = problem.causal ? first : 0; query < problem.length; query += kInner) {
@@ -69,15 +69,16 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int j = 0; j < kN; ++j) {
       const int column = query + tx() + 16 * j;
       const bool exists = column < problem.length;
-      const float shift = exists ? tensors.lse[statistics + column] * kLog2E : 0.0f;
-      const float delta = exists ? tensors.delta[statistics + column] : 0.0f;
+      const float2 of_query = exists ? tensors.statistics[rows + column] : make_float2(0.0f, 0.0f);
+      const float shift = shift_of(of_query.x), inverse = of_query.y;
+      const float delta = exists ? tensors.delta[rows + column] : 0.0f;
 #pragma unroll
       for (int i = 0; i < kOfThread; ++i) {
         const bool visible = exists && !(problem.causal && first + row_of(i) > column);
         const float factor = !kDropout                             ? 1.0f
                              : (dropped >> (i * kN + j) & 1u) != 0 ? 0.0f
                                                                    : problem.keep_scale;
-        const float probability = visible ? exp2f(fmaf(p[i][j], problem.exponent, -shift)) : 0.0f;
+        const float probability = visible ? exp2f(exponent_of(p[i][j], problem) - shift) * inverse : 0.0f;
         g[i][j] = probability * (g[i][j] * factor - delta);
         p[i][j] = probability * factor;
       }
@@ -112,12 +113,14 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * kRows;
   const int seen = problem.causal ? min(problem.length, first + kRows) : problem.length;
   const Tiles<kWidth, kLean> tiles(raw, problem, tensors.q, tensors.dout, sequence, first);
-  float shift[kOfThread], delta[kOfThread], dq[kOfThread][kWidth / 16] = {};
+  float shift[kOfThread], inverse[kOfThread], delta[kOfThread], dq[kOfThread][kWidth / 16] = {};
 #pragma unroll
   for (int i = 0; i < kOfThread; ++i) {
     const int row = first + row_of(i);
     const std::int64_t at = static_cast<std::int64_t>(sequence) * problem.length + row;
-    shift[i] = row < problem.length ? tensors.lse[at] * kLog2E : 0.0f;
+    const float2 of_query = row < problem.length ? tensors.statistics[at] : make_float2(0.0f, 0.0f);
+    shift[i] = shift_of(of_query.x);
+    inverse[i] = of_query.y;
     delta[i] = row < problem.length ? tensors.delta[at] : 0.0f;
   }
   for (int key = 0; key < seen; key += kInner) {
@@ -137,7 +140,7 @@ __global__ void __launch_bounds__(kThreads, 2)
                              : (dropped >> (i * kN + j) & 1u) != 0 ? 0.0f
                                                                    : problem.keep_scale;
         const float probability =
-            key + tx() + 16 * j < end ? exp2f(fmaf(p[i][j], problem.exponent, -shift[i])) : 0.0f;
+            key + tx() + 16 * j < end ? exp2f(exponent_of(p[i][j], problem) - shift[i]) * inverse[i] : 0.0f;
         g[i][j] = probability * (g[i][j] * factor - delta[i]);
       }
     }

@@ -61,7 +61,8 @@ __device__ __forceinline__ void scale_and_mask(float (&s)[kOfThread][kN], int qu
     const int after = query + row_of(i) + 1;
     const int end = problem.causal && after < problem.length ? after : problem.length;
 #pragma unroll
-    for (int j = 0; j < kN; ++j) s[i][j] = key + tx() + 16 * j < end ? s[i][j] * problem.exponent : -INFINITY;
+    for (int j = 0; j < kN; ++j)
+      s[i][j] = key + tx() + 16 * j < end ? exponent_of(s[i][j], problem) : -INFINITY;
   }
 }
 
@@ -111,8 +112,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
     factor[i] = (kDropout ? problem.keep_scale : 1.0f) / sum;
     const int row = first + row_of(i);
     if (tx() == 0 && row < problem.length)
-      tensors.lse[static_cast<std::int64_t>(sequence) * problem.length + row] =
-          (rows.maximum[i] + log2f(sum)) * kLn2;
+      tensors.statistics[static_cast<std::int64_t>(sequence) * problem.length + row] =
+          row_statistics(rows.maximum[i], sum);
   }
   store_rows<kWidth>(rows.out, factor, tensors.out, tensors.out.of(sequence, problem.heads), first, problem);
 }

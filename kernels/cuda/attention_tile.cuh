@@ -88,6 +88,20 @@ __device__ __forceinline__ void store_part(const Heads<T>& heads, T* to, int col
   }
 }
 
+inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+
+/// What exponents of two are shifted by where a row's statistics give its shift in units of e.
+__device__ __forceinline__ float shift_of(float shift) { return shift * kLog2E; }
+
+/// Statistics of a row whose powers of two, shifted by `shift`, sum up to `sum`: a shift in units of e, and
+/// the inverse of the sum that goes with what `shift_of` makes of it, so that no rounding of the shift is
+/// lost.
+__device__ __forceinline__ float2 row_statistics(float shift, float sum) {
+  const float rounded = shift * kLn2;
+  const float other = shift_of(rounded);
+  return make_float2(rounded, 1.0f / (shift == other ? sum : sum * exp2f(shift - other)));
+}
+
 /// Which probabilities are dropped. Philox gives the words of four neighbouring elements at once; neighbours
 /// of the matrix of probabilities are keys of the same query.
 struct Dropout {

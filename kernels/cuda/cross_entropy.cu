@@ -1,5 +1,5 @@
-// Cross entropy of logits (M, V): lse = log(sum(exp(row))), loss = lse - row[target], and
-//   dlogits = (exp(logits - lse) - onehot(target)) * dloss (/ count)
+// Cross entropy of logits (M, V): sum = sum(exp(row - max)), loss = max - row[target] + log(sum), and
+//   dlogits = (exp(logits - max) / sum - onehot(target)) * dloss (/ count)
 // Each pass reads the logits once and stores no probability. A warp or a block takes a row, in packs that
 // begin at 16-byte boundaries even where rows do not (V = 50257).
 #include "cuda/exponentials.cuh"
@@ -43,7 +43,7 @@ struct Logits {
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
     row_losses_kernel(Logits<T> logits, Targets targets, float* __restrict__ row_loss,
-                      float* __restrict__ lse, DeviceReport* report) {
+                      float2* __restrict__ statistics, DeviceReport* report) {
   const std::int64_t row = Shape::row();
   if (row >= logits.rows) return;
   const T* const x = logits.data + row * logits.stride;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
   const float log_sum = logf(exponentials.sum);
   const std::int64_t target = targets.index[row];
   const bool counts = targets.counts(target);
-  lse[row] = exponentials.largest + log_sum;
+  statistics[row] = make_float2(exponentials.largest, exponentials.sum);
   row_loss[row] = counts ? (exponentials.largest - to_compute(x[target])) + log_sum : 0.0f;
   if (!counts && target != targets.ignored)
     report_fault(report, DeviceFault::cross_entropy_target, target, targets.classes);
@@ -84,8 +84,9 @@ __global__ void __launch_bounds__(kTotalThreads, 1)
 /// What dlogits are made from, beside the logits.
 struct LossGradient {
   Targets targets;
-  const float *lse, *dloss, *count;  // count is null where the loss is no mean
-  bool per_row;                      // dloss is (M)
+  const float2* statistics;    // largest and sum of each row
+  const float *dloss, *count;  // count is null where the loss is no mean
+  bool per_row;                // dloss is (M)
 
   __device__ float factor(std::int64_t row) const {
     const float divisor = count == nullptr ? 1.0f : *count;
@@ -107,7 +108,9 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
   const T* const x = logits.data + row * logits.stride;
   const RowPacks<T, kVec> packs(x, logits.columns);
   RowShare<T, Shape> share(packs, x, 0);
-  const float lse = loss.lse[row], factor = counts ? loss.factor(row) : 0.0f;
+  const float2 statistics = loss.statistics[row];
+  const float largest = statistics.x, factor = counts ? loss.factor(row) : 0.0f,
+              scale = factor / statistics.y;
   for_each_pack<Shape>(
       packs,
       [&](int slot, int pack) {
@@ -115,7 +118,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
         share.values(slot, values);
 #pragma unroll
         for (int i = 0; i < kVec; ++i) {
-          values[i] = counts ? exp_for<T>(values[i] - lse) * factor : 0.0f;
+          values[i] = counts ? exp_for<T>(values[i] - largest) * scale : 0.0f;
           if (packs.column(pack) + i == target) values[i] -= factor;
         }
         packs.write(dlogits + row * stride, pack, values, accumulate);
@@ -139,7 +142,7 @@ void dispatch_rows(std::int64_t columns, F&& f) {
 
 std::int64_t cross_entropy_forward(const Queue& queue, Reduction reduction, std::int64_t ignore_index,
                                    const ConstView& logits, const ConstView& targets, const View& row_loss,
-                                   const View& lse, const View& total, const View& count) {
+                                   const View& statistics, const View& total, const View& count) {
   constexpr const char* kOperation = "cross_entropy";
   const std::int64_t rows = logits.sizes[0], classes = logits.sizes[1];
   const Targets all(targets, ignore_index, classes);
@@ -147,7 +150,7 @@ std::int64_t cross_entropy_forward(const Queue& queue, Reduction reduction, std:
     if (rows == 0) return;
     dispatch_rows<kPack<T>>(classes, [&]<class Shape>(std::int64_t packs) {
       launch(kOperation, queue, row_losses_kernel<T, Shape>, Shape::grid(rows), Shape::block(packs), 0,
-             Logits<T>(logits), all, row_loss.as<float>(), lse.as<float>(), queue.report);
+             Logits<T>(logits), all, row_loss.as<float>(), statistics.as<float2>(), queue.report);
     });
   });
   float* const sum = reduction == Reduction::none ? nullptr : total.as<float>();
@@ -157,12 +160,12 @@ std::int64_t cross_entropy_forward(const Queue& queue, Reduction reduction, std:
 }
 
 void cross_entropy_backward(const Queue& queue, Reduction reduction, std::int64_t ignore_index,
-                            const ConstView& logits, const ConstView& targets, const ConstView& lse,
+                            const ConstView& logits, const ConstView& targets, const ConstView& statistics,
                             const ConstView& count, const ConstView& dloss, const Target& dlogits) {
   constexpr const char* kOperation = "cross_entropy";
   dispatch_trained(kOperation, logits.dtype, [&]<class T>() {
     if (!dlogits || logits.numel() == 0) return;
-    const LossGradient loss{Targets(targets, ignore_index, logits.sizes[1]), lse.as<float>(),
+    const LossGradient loss{Targets(targets, ignore_index, logits.sizes[1]), statistics.as<float2>(),
                             dloss.as<float>(), reduction == Reduction::mean ? count.as<float>() : nullptr,
                             reduction == Reduction::none};
     const View& to = dlogits.view;

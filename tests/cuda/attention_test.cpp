@@ -103,7 +103,7 @@ TEST_CASE("attention on CUDA adds the node's offset in device memory", "[simt][c
     queue.node_offset = on_device;
     const RandomKey before{kKey.seed, kKey.node - offset};
     kernels::cuda::attention_forward(queue, c.params, before, t.q.cuda(), t.k.cuda(), t.v.cuda(),
-                                     t.out.cuda(), t.lse.cuda(), {});
+                                     t.out.cuda(), t.statistics.cuda(), {});
     queues.wait();
     check_rows(t.out);
   }
@@ -115,9 +115,9 @@ TEST_CASE("attention on CUDA refuses what it cannot do", "[simt][cuda]") {
   const auto run = [&](const Case& c, kernels::Workspace workspace = {}) {
     Tensors t(c);
     kernels::cuda::attention_forward(queues.cuda(), c.params, kKey, t.q.cuda(), t.k.cuda(), t.v.cuda(),
-                                     t.out.cuda(), t.lse.cuda(), workspace);
+                                     t.out.cuda(), t.statistics.cuda(), workspace);
     kernels::cuda::attention_backward(queues.cuda(), c.params, kKey, t.q.cuda(), t.k.cuda(), t.v.cuda(),
-                                      t.out.cuda(), t.lse.cuda(), t.dout.cuda(), t.dq.cuda(c.write),
+                                      t.out.cuda(), t.statistics.cuda(), t.dout.cuda(), t.dq.cuda(c.write),
                                       t.dk.cuda(c.write), t.dv.cuda(c.write), workspace);
     queues.wait();
   };

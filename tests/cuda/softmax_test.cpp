@@ -117,14 +117,14 @@ constexpr std::int64_t kIgnored = -100;
 
 /// Everything that cross entropy reads and writes.
 struct EntropyData {
-  Twin logits, targets, row_loss, lse, total, count, dloss, dlogits;
+  Twin logits, targets, row_loss, statistics, total, count, dloss, dlogits;
   const EntropyCase& c;
 
   EntropyData(DType dtype, const EntropyCase& entropy)
       : logits(dtype, {entropy.rows, entropy.classes}, {}, entropy.offset),
         targets(entropy.targets, {entropy.rows}),
         row_loss(DType::float32, {entropy.rows}),
-        lse(DType::float32, {entropy.rows}),
+        statistics(DType::float32, {entropy.rows, 2}),
         total(DType::float32, {}),
         count(DType::float32, {}),
         dloss(DType::float32, {entropy.reduction == Reduction::none ? entropy.rows : 1}),
@@ -140,12 +140,12 @@ struct EntropyData {
   View wanted_total(const View& view) const { return c.reduction == Reduction::none ? View() : view; }
   void forward_on_cpu(const Queue& queue) {
     CHECK(cpu::cross_entropy_forward(queue, c.reduction, kIgnored, logits.cpu(), targets.cpu(),
-                                     row_loss.cpu(), lse.cpu(), wanted_total(total.cpu()),
+                                     row_loss.cpu(), statistics.cpu(), wanted_total(total.cpu()),
                                      count.cpu()) == kIgnored);
   }
   void forward_on_cuda(const Queue& queue) {
     CHECK(cuda::cross_entropy_forward(queue, c.reduction, kIgnored, logits.cuda(), targets.cuda(),
-                                      row_loss.cuda(), lse.cuda(), wanted_total(total.cuda()),
+                                      row_loss.cuda(), statistics.cuda(), wanted_total(total.cuda()),
                                       count.cuda()) == kIgnored);
   }
 };
@@ -198,14 +198,40 @@ TEST_CASE("Cross entropy agrees with the CPU", "[simt][cuda]") {
       d.forward_on_cpu(queues.cpu());
       d.forward_on_cuda(queues.cuda());
       queues.wait();
-      for (const Twin* result : {&d.row_loss, &d.lse, &d.total, &d.count}) result->check_close();
+      for (const Twin* result : {&d.row_loss, &d.statistics, &d.total, &d.count}) result->check_close();
       cpu::cross_entropy_backward(queues.cpu(), c.reduction, kIgnored, d.logits.cpu(), d.targets.cpu(),
-                                  d.lse.cpu(), d.count.cpu(), d.dloss.cpu(), d.dlogits.cpu(c.write));
+                                  d.statistics.cpu(), d.count.cpu(), d.dloss.cpu(), d.dlogits.cpu(c.write));
       cuda::cross_entropy_backward(queues.cuda(), c.reduction, kIgnored, d.logits.cuda(), d.targets.cuda(),
-                                   d.lse.cuda(), d.count.cuda(), d.dloss.cuda(), d.dlogits.cuda(c.write));
+                                   d.statistics.cuda(), d.count.cuda(), d.dloss.cuda(),
+                                   d.dlogits.cuda(c.write));
       queues.wait();
       d.dlogits.check_close();
       CHECK(queues.report().fault == DeviceFault::none);
+    }
+  }
+}
+
+TEST_CASE("Cross entropy's gradient does not depend on how large its logits are", "[simt][cuda]") {
+  const Queues queues;
+  for (const double offset : {1e4, 1e8}) {
+    for (const std::int64_t classes : {3, 300, 5025}) {
+      CAPTURE(offset, classes);
+      const EntropyCase c{4, classes, 0, 0, DType::int64, Reduction::sum};
+      EntropyData d(DType::float32, c), near(DType::float32, c);
+      // Multiples of 8 are exact even beside 1e8.
+      const auto logit = [](std::int64_t i) { return 8 * static_cast<double>(i * 7 % 3); };
+      near.logits.assign(logit);
+      d.logits.assign([&](std::int64_t i) { return offset + logit(i); });
+      for (EntropyData* data : {&near, &d}) {
+        data->dloss.assign([](std::int64_t) { return 1; });
+        data->forward_on_cuda(queues.cuda());
+        cuda::cross_entropy_backward(queues.cuda(), c.reduction, kIgnored, data->logits.cuda(),
+                                     data->targets.cuda(), data->statistics.cuda(), data->count.cuda(),
+                                     data->dloss.cuda(), data->dlogits.cuda(Write::overwrite));
+      }
+      queues.wait();
+      CHECK(d.row_loss.cuda_values() == near.row_loss.cuda_values());
+      CHECK(d.dlogits.cuda_values() == near.dlogits.cuda_values());
     }
   }
 }
@@ -219,7 +245,8 @@ TEST_CASE("Cross entropy's gradient may be the logits' memory", "[simt][cuda]") 
       d.forward_on_cuda(queues.cuda());
       for (const View& to : {d.dlogits.cuda(), d.logits.cuda()}) {
         cuda::cross_entropy_backward(queues.cuda(), c.reduction, kIgnored, d.logits.cuda(), d.targets.cuda(),
-                                     d.lse.cuda(), d.count.cuda(), d.dloss.cuda(), {to, Write::overwrite});
+                                     d.statistics.cuda(), d.count.cuda(), d.dloss.cuda(),
+                                     {to, Write::overwrite});
       }
       queues.wait();
       CHECK(d.logits.cuda_values() == d.dlogits.cuda_values());
@@ -241,7 +268,7 @@ TEST_CASE("Cross entropy ignores and reports a bad target", "[simt][cuda]") {
     CHECK(report.bound == 10);
     d.targets.assign([](std::int64_t i) { return i >= 2 ? double(kIgnored) : double(i); });
     d.forward_on_cpu(queues.cpu());
-    for (const Twin* result : {&d.row_loss, &d.lse, &d.total, &d.count}) result->check_close();
+    for (const Twin* result : {&d.row_loss, &d.statistics, &d.total, &d.count}) result->check_close();
   }
 }
 

@@ -13,7 +13,7 @@ struct Attention {
   static constexpr std::string_view name = "attention";
   static constexpr bool any_layout = true;
   static constexpr bool random = true;
-  static constexpr int auxiliaries = 1;  // log-sum-exp of each row (B, H, T)
+  static constexpr int auxiliaries = 1;  // statistics of each row (B, H, T, 2)
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 7, .outputs = 3}; }

@@ -2,6 +2,8 @@
 // whole.
 #pragma once
 
+#include <algorithm>
+
 #include "reprise/ops/softmax.h"
 
 namespace reprise {
@@ -16,20 +18,22 @@ struct LinearCrossEntropy {
   std::int64_t chunk = 1024;
   static constexpr std::string_view name = "linear_cross_entropy";
   static constexpr bool any_layout = true;
-  static constexpr int auxiliaries = 2;  // log-sum-exp of each row; number of rows that count
+  static constexpr int auxiliaries = 2;  // statistics of each row; number of rows that count
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 7, .outputs = 6}; }
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;
+  /// Rows of a chunk where there are so many in all.
+  std::int64_t chunk_of(std::int64_t rows) const { return std::clamp<std::int64_t>(rows, 1, chunk); }
   bool operator==(const LinearCrossEntropy&) const = default;
 };
 
 }  // namespace ops
 
 /// cross_entropy(x weight^T, targets) of x (..., C), weight (V, C), integer targets (...), in memory for
-/// `chunk` rows of logits instead of all. Throws ShapeError, and ValueError for a target outside [0, V) or a
-/// chunk below 1.
+/// `chunk` rows of logits instead of all, and in 16 bits for the weight's gradient in float32, in which
+/// chunks are added. Throws ShapeError, and ValueError for a target outside [0, V) or a chunk below 1.
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets,
                             std::int64_t chunk = 1024, Reduction reduction = Reduction::mean,
                             std::int64_t ignore_index = -100);

@@ -14,7 +14,8 @@ Spec infer_softmax(std::string_view name, int axis, const Spec& in);
 void softmax_forward(bool log, int axis, const Exec&, Inputs, Outputs);
 void softmax_backward(bool log, int axis, const Exec&, const Saved&, OutGrads, GradSlots);
 
-/// Loss, log-sum-exp of each row and number of rows that count, of logits (..., V) and targets (...).
+/// Loss, statistics (..., 2) of the rows (largest logit, sum of exp(logit - largest)) and number of rows that
+/// count, of logits (..., V) and targets (...).
 Specs infer_cross_entropy(std::string_view name, Reduction reduction, const Spec& logits,
                           const Spec& targets);
 
@@ -43,7 +44,7 @@ struct CrossEntropy {
   static constexpr std::string_view name = "cross_entropy";
   static constexpr bool any_layout = true;
   static constexpr GradMask gradient_over_input = 1;
-  static constexpr int auxiliaries = 2;  // log-sum-exp of each row; number of rows that count
+  static constexpr int auxiliaries = 2;  // statistics of each row; number of rows that count
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {.inputs = 3, .outputs = 6}; }
   void forward(const Exec&, Inputs, Outputs) const;

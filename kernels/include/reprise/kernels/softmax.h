@@ -19,20 +19,22 @@ REPRISE_KERNEL(void, log_softmax_backward, const Queue&, const ConstView& y, con
 
 enum class Reduction : std::uint8_t { none, mean, sum };
 
-/// loss = -log softmax(logits)[target], fused. logits (M, V), targets (M) int32 or int64, row_loss and lse
-/// (log-sum-exp) (M) in Compute<T>'s dtype, total (scalar, same dtype) = sum or mean over targets that are
-/// not ignored (NaN where there is none, as in PyTorch), null with Reduction::none. An ignored row has loss
-/// 0. Returns the first target outside [0, V) that is not `ignore_index`, or `ignore_index` when all are
-/// fine; on CUDA always the latter: a bad target counts as ignored and goes to `Queue::report`. `count`
-/// (scalar, same dtype) receives the number of rows not ignored.
+/// loss = -log softmax(logits)[target], fused. logits (M, V), targets (M) int32 or int64, row_loss (M) in
+/// Compute<T>'s dtype, total (scalar, same dtype) = sum or mean over targets that are not ignored (NaN where
+/// there is none, as in PyTorch), null with Reduction::none. An ignored row has loss 0. statistics (M, 2),
+/// same dtype, contiguous, receive the largest logit of each row and the sum of exp(logit - largest): apart,
+/// as their log-sum-exp in one number is rounded at the size of the logits. Returns the first target outside
+/// [0, V) that is not `ignore_index`, or `ignore_index` when all are fine; on CUDA always the latter: a bad
+/// target counts as ignored and goes to `Queue::report`. `count` (scalar, same dtype) receives the number of
+/// rows not ignored.
 REPRISE_KERNEL(std::int64_t, cross_entropy_forward, const Queue&, Reduction, std::int64_t ignore_index,
-               const ConstView& logits, const ConstView& targets, const View& row_loss, const View& lse,
-               const View& total, const View& count);
+               const ConstView& logits, const ConstView& targets, const View& row_loss,
+               const View& statistics, const View& total, const View& count);
 
 /// dlogits (=, +=) (softmax(logits) - onehot(target)) * dloss (/ count for the mean); dloss is a scalar or,
 /// with Reduction::none, (M). dlogits may be the memory of logits.
 REPRISE_KERNEL(void, cross_entropy_backward, const Queue&, Reduction, std::int64_t ignore_index,
-               const ConstView& logits, const ConstView& targets, const ConstView& lse,
+               const ConstView& logits, const ConstView& targets, const ConstView& statistics,
                const ConstView& count, const ConstView& dloss, const Target& dlogits);
 
 }  // namespace reprise::kernels

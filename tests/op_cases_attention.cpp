@@ -110,9 +110,9 @@ Cases CasesOf<ops::Attention>::make() {
                             attention(zeros({1, 2, 3, 4}), zeros({1, 2, 5, 4}), zeros({1, 2, 5, 4}));
                           }),
       refused<ValueError>(
-          "dropout of everything", "dropout 1",
+          "dropout of more than everything", "dropout 1.5",
           [] {
-            attention(zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), {.dropout = 1});
+            attention(zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), zeros({1, 2, 3, 4}), {.dropout = 1.5});
           }),
       refused<TypeError>("two dtypes", "dtypes differ",
                          [] {

@@ -99,8 +99,9 @@ Cases CasesOf<ops::Dropout>::make() {
   add("gaps", {5, 7}, 0.3, Order::gaps);
   add("channels-last", {2, 3, 4, 5}, 0.3, Order::channels_last);
   add("several blocks", {70001}, 0.1);
+  add("everything", {5, 7}, 1);
   all.refusals = {
-      refused<ValueError>("everything", "probability 1", [] { dropout(zeros({3}), 1); }),
+      refused<ValueError>("more than everything", "probability 1.5", [] { dropout(zeros({3}), 1.5); }),
       refused<ValueError>("a negative probability", "probability -0.5", [] { dropout(zeros({3}), -0.5); }),
       refused<ValueError>("no number", "probability nan", [] { dropout(zeros({3}), NAN); }),
       refused<TypeError>("integers", "takes floating tensors", [] { dropout(arange(3), 0.5); }),

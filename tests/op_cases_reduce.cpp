@@ -134,7 +134,18 @@ void add_compositions(Reduce function, std::vector<Case>& cases) {
 
 Cases reduce_cases(const OpTable& table, Reduce function) {
   Cases all{.table = &table, .dtypes = function == Reduce::sum ? kAllTypes : kFloats};
+  const auto has_nothing = [](const Form& form) {
+    for (int axis = 0; axis < form.shape.rank(); ++axis) {
+      if ((form.axes >> axis & 1u) != 0 && form.shape[axis] == 0) return true;
+    }
+    return false;
+  };
   for (const Form& form : forms()) {
+    if (function == Reduce::max && has_nothing(form)) {
+      all.refusals.push_back(refused<ShapeError>(
+          form.label, "is empty", [=] { call_reduce(function, zeros(form.shape), form.axes, form.keep); }));
+      continue;
+    }
     all.cases.push_back(
         {.label = form.label,
          .inputs = {{.shape = form.shape, .order = form.order}},
@@ -146,16 +157,12 @@ Cases reduce_cases(const OpTable& table, Reduce function) {
   add_compositions(function, all.cases);
   using Call = Tensor (*)(const Tensor&, Axes, bool);
   const Call call = function == Reduce::sum ? Call{sum} : function == Reduce::mean ? Call{mean} : Call{max};
-  all.refusals = {
-      refused<ShapeError>("an axis too far", "axis 2",
-                          [call] {
-                            call(zeros({3, 4}), {2}, false);
-                          }),
-      refused<ShapeError>("an axis too far from the back", "axis -3",
-                          [call] {
-                            call(zeros({3, 4}), {-3}, false);
-                          }),
-  };
+  all.refusals.push_back(refused<ShapeError>("an axis too far", "axis 2", [call] {
+    call(zeros({3, 4}), {2}, false);
+  }));
+  all.refusals.push_back(refused<ShapeError>("an axis too far from the back", "axis -3", [call] {
+    call(zeros({3, 4}), {-3}, false);
+  }));
   if (function != Reduce::sum) {
     all.refusals.push_back(
         refused<TypeError>("integers", "int64 (3)", [call] { call(arange(3), {}, false); }));

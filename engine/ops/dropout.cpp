@@ -25,7 +25,7 @@ void Dropout::backward(const Exec& exec, const Saved&, OutGrads dy, GradSlots dx
 }  // namespace ops
 
 Tensor dropout(Tensor x, double p, bool training) {
-  if (!(p >= 0 && p < 1)) throw ValueError(fmt::format("[dropout] probability {}; give one in [0, 1)", p));
+  if (!(p >= 0 && p <= 1)) throw ValueError(fmt::format("[dropout] probability {}; give one in [0, 1]", p));
   if (!training || p == 0) return x;
   return apply(ops::Dropout{.p = p}, std::move(x));
 }

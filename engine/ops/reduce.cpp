@@ -35,13 +35,18 @@ Spec infer_reduce(std::string_view name, kernels::Reduce function, AxisMask axes
     out.dtype = DType::int64;
   else
     require_floating(name, in);
+  detail::InlineVector<std::int64_t, kMaxRank> sizes;
   for (int axis = 0; axis < in.shape.rank(); ++axis) {
     const bool reduced = axes >> axis & 1u;
+    if (reduced && in.shape[axis] == 0 && function == kernels::Reduce::max)
+      throw ShapeError(fmt::format("[{}] axis {} of {} is empty: there is no largest of nothing", name, axis,
+                                   to_string(in.shape)));
     if (!reduced)
-      out.shape.push_back(in.shape[axis]);
+      sizes.push_back(in.shape[axis]);
     else if (keep)
-      out.shape.push_back(1);
+      sizes.push_back(1);
   }
+  out.shape = Shape({sizes.data(), sizes.size()});
   return out;
 }
 
@@ -76,11 +81,9 @@ void reduce_backward(kernels::Reduce function, AxisMask axes, const Exec& exec, 
 Specs Argmax::infer(SpecSpan in) const {
   require_floating(name, in[0]);
   Spec out{DType::int64, in[0].device, false, Shape{}};
-  for (int a = 0; a < in[0].shape.rank(); ++a) {
-    if (a != axis) out.shape.push_back(in[0].shape[a]);
-  }
   if (in[0].shape[axis] == 0)
     throw ShapeError(fmt::format("[argmax] axis {} of {} is empty", axis, to_string(in[0].shape)));
+  out.shape = in[0].shape.without(axis);
   return {out};
 }
 

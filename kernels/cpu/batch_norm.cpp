@@ -81,10 +81,10 @@ struct BatchNormBackward {
   const ConstView &x, &mean, &variance, &weight, &bias, &dy;
 };
 
-/// dy where relu let the value pass, else 0; `distance` is x - mean.
+/// dy where relu let the value pass (NaN passes), else 0; `distance` is x - mean.
 template <bool kRelu, class C>
 C masked(C dy, C distance, C scale, C bias) {
-  if constexpr (kRelu) return distance * scale + bias > C{0} ? dy : C{0};
+  if constexpr (kRelu) return distance * scale + bias <= C{0} ? C{0} : dy;
   return dy;
 }
 
@@ -166,9 +166,9 @@ void write_gradients(const ChannelPlan& plan, const ChannelPartials& partials, c
 }
 
 /// dx (=, +=) scale * (dy - offset - (x - mean) * slope), where offset and slope keep the mean and the
-/// variance in place.
+/// variance in place. Without `training` both are 0, whatever x is: an infinite one must not make NaN of it.
 template <class T, bool kRelu>
-void dx_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map,
+void dx_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<T>& map, bool training,
              const PerElement<Compute<T>>& offsets, const PerElement<Compute<T>>& slopes, SlabReader<T>& x,
              SlabReader<T>& dy, const Target& dx) {
   using C = Compute<T>;
@@ -186,7 +186,7 @@ void dx_task(const ChannelPlan& plan, const ChannelTask& task, const Normaliser<
           for (std::int64_t i = 0; i < count; ++i) {
             const C distance = from[i] - columns.centre[i];
             const C grad = masked<kRelu>(g[i], distance, columns.scale[i], columns.bias[i]);
-            to[i] = columns.scale[i] * ((grad - offset[i]) - distance * slope[i]);
+            to[i] = columns.scale[i] * ((grad - offset[i]) - (training ? distance * slope[i] : C{0}));
           }
         }
       });
@@ -230,7 +230,7 @@ void backward(const ChannelPlan& plan, const BatchNormBackward& call, bool train
       slope.fill(plan, task, [&](std::int64_t c) {
         return training ? static_cast<C>(total_product[c] * map.rstd(c) * map.rstd(c) / count) : C{0};
       });
-      dx_task<T, kRelu>(plan, task, map, offset, slope, x, dy, dx);
+      dx_task<T, kRelu>(plan, task, map, training, offset, slope, x, dy, dx);
     }
   });
 }

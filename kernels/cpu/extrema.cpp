@@ -53,6 +53,12 @@ bool is_larger(C value, C most) {
   return value > most || (value != value && most == most);
 }
 
+/// NaN is where the largest is NaN.
+template <class C>
+bool is_largest(C value, C most) {
+  return value == most || (value != value && most != most);
+}
+
 /// The first of the largest in a row of n > 0 elements.
 template <class T>
 std::int64_t argmax_row(const T* row, std::int64_t stride, std::int64_t n) {
@@ -93,10 +99,10 @@ void max_backward(const Queue&, const ConstView& x, const ConstView& y, const Co
     for_each_block(split, [&](const auto& block) {
       std::int64_t ties[kResults] = {};
       for_each_element(split, block, [&](std::int64_t i, const auto& at) {
-        ties[i] += static_cast<C>(from[at[0]]) == static_cast<C>(most[at[1]]) ? 1 : 0;
+        ties[i] += is_largest<C>(from[at[0]], most[at[1]]) ? 1 : 0;
       });
       for_each_element(split, block, [&](std::int64_t i, const auto& at) {
-        const bool largest = static_cast<C>(from[at[0]]) == static_cast<C>(most[at[1]]);
+        const bool largest = is_largest<C>(from[at[0]], most[at[1]]);
         const C share = largest ? static_cast<C>(gradient[at[2]]) / static_cast<C>(ties[i]) : C(0);
         T& out = to[at[3]];
         out = static_cast<T>(accumulate ? static_cast<C>(out) + share : share);

@@ -38,13 +38,13 @@ struct ChannelMap {
       scale[i] *= map.rstd(channel + i);
     }
   }
-  /// Turns x into x - mean, and clears dy where relu cut the output off.
+  /// Turns x into x - mean, and clears dy where relu cut the output off (NaN passes).
   template <bool kRelu>
   __device__ __forceinline__ void mask(float (&x)[kVec], float (&dy)[kVec]) const {
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {
       x[i] -= mean[i];
-      if (kRelu && !(x[i] * scale[i] + bias[i] > 0.0f)) dy[i] = 0;
+      if (kRelu && x[i] * scale[i] + bias[i] <= 0.0f) dy[i] = 0;
     }
   }
 };
@@ -149,7 +149,8 @@ __global__ void __launch_bounds__(kWarp* kWarp)
   call.offset_slope[channels + channel] = static_cast<float>(product * rstd * rstd / rows);
 }
 
-/// dx; in training with the offset and the slope that keep mean and variance in place.
+/// dx; in training with the offset and the slope that keep mean and variance in place, else without either,
+/// whatever x is.
 template <class T, int kVec, bool kRelu>
 __global__ void __launch_bounds__(kColumnThreads, 2)
     batch_norm_dx_kernel(BatchNormGradients<T> call, bool training) {
@@ -182,7 +183,7 @@ __global__ void __launch_bounds__(kColumnThreads, 2)
       channel.template mask<kRelu>(distance, grad);
 #pragma unroll
       for (int k = 0; k < kVec; ++k)
-        grad[k] = channel.scale[k] * ((grad[k] - offset[k]) - distance[k] * slope[k]);
+        grad[k] = channel.scale[k] * ((grad[k] - offset[k]) - (training ? distance[k] * slope[k] : 0.0f));
       write_values(call.dx + row * call.channels + task.column, grad, call.accumulate);
     }
   }

@@ -94,6 +94,12 @@ __global__ void __launch_bounds__(kBlock)
   if (valid && place.lane == 0) y[offsets.at[1]] = most.index;
 }
 
+/// NaN is where the largest is NaN.
+template <class C>
+__device__ __forceinline__ bool is_largest(C value, C most) {
+  return value == most || (value != value && most != most);
+}
+
 /// Operands: x, y, dy, dx. The group counts its ties, then goes over the elements again.
 template <class T>
 __global__ void __launch_bounds__(kBlock)
@@ -111,7 +117,7 @@ __global__ void __launch_bounds__(kBlock)
     base = kept.locate(place.result);
     most = to_compute(y[base.at[1]]);
     for (std::uint32_t i = place.lane; i < reduced.numel; i += step)
-      ties += to_compute(x[base.at[0] + reduced.locate(i).at[0]]) == most ? 1 : 0;
+      ties += is_largest(to_compute(x[base.at[0] + reduced.locate(i).at[0]]), most) ? 1 : 0;
   }
   if (group == kBlock) {
     ties = block_sum(ties);
@@ -123,7 +129,7 @@ __global__ void __launch_bounds__(kBlock)
   for (std::uint32_t i = place.lane; i < reduced.numel; i += step) {
     const Offsets<4> at = reduced.locate(i);
     T& out = dx[base.at[3] + at.at[3]];
-    const C value = to_compute(x[base.at[0] + at.at[0]]) == most ? share : C(0);
+    const C value = is_largest(to_compute(x[base.at[0] + at.at[0]]), most) ? share : C(0);
     out = from_compute<T>(add ? to_compute(out) + value : value);
   }
 }

@@ -159,3 +159,27 @@ TEST_CASE("Batch norm refuses what CUDA does not train in", "[simt][cuda]") {
   CHECK_THROWS_WITH(cuda::batch_norm_statistics(queue, few.cuda(), s.cuda(), s.cuda(), {}),
                     Catch::Contains("workspace of"));
 }
+
+TEST_CASE("Relu inside batch norm passes NaN's gradient on", "[simt][cuda]") {
+  const Queues queues;
+  for (const DType dtype : kTrained) {
+    const Case c{{40, 16}, 0, Write::overwrite, true, true, false};
+    CAPTURE(name_of(dtype));
+    BatchNormData d(dtype, c);
+    d.x.assign([](std::int64_t i) {
+      return i % 5 == 0 ? std::nan("") : i % 11 == 3 ? INFINITY : static_cast<double>(i % 7) - 3.25;
+    });
+    for (Twin* statistic : {&d.mean, &d.variance}) statistic->assign([](std::int64_t) { return 0.5; });
+    TwinWorkspace workspace(cpu::batch_norm_workspace_bytes(DeviceKind::cpu, d.x.cpu()),
+                            cuda::batch_norm_workspace_bytes(DeviceKind::cuda, d.x.cuda()));
+    cpu::batch_norm_backward(queues.cpu(), kEps, true, false, d.x.cpu(), d.mean.cpu(), d.variance.cpu(),
+                             d.weight.cpu(), d.bias.cpu(), d.dy.cpu(), d.dx.cpu(c.write), {},
+                             d.dbias.cpu(c.write), workspace.cpu());
+    cuda::batch_norm_backward(queues.cuda(), kEps, true, false, d.x.cuda(), d.mean.cuda(), d.variance.cuda(),
+                              d.weight.cuda(), d.bias.cuda(), d.dy.cuda(), d.dx.cuda(c.write), {},
+                              d.dbias.cuda(c.write), workspace.cuda());
+    queues.wait();
+    for (const Twin* result : {&d.dx, &d.dbias}) result->check_close();
+    CHECK(d.dx.cuda_values()[0] != 0);
+  }
+}

@@ -107,13 +107,41 @@ TEST_CASE("cuda unary functions of special values", "[simt][cuda]") {
                                        88.5, -88.5,     100.0,      -100.0, 1e4,  -1e4,  16.0,   -16.0};
   Queues queues;
   for (const Unary function : kUnary) {
-    if (function == Unary::gelu_tanh) continue;  // the CPU's gate of an infinite x is NaN or not by its order
     Twin x(DType::float32, {16}), y(DType::float32, {16});
     x.assign([&](std::int64_t i) { return special[static_cast<std::size_t>(i)]; });
     CAPTURE(static_cast<int>(function));
     cpu::unary_forward(queues.cpu(), function, 2.5, x.cpu(), y.cpu());
     cuda::unary_forward(queues.cuda(), function, 2.5, x.cuda(), y.cuda());
     y.check_close();
+    y.upload();  // the backward begins with the same values on both sides
+    Twin dy(DType::float32, {16}), dx(DType::float32, {16});
+    dy.randomise(1);
+    cpu::unary_backward(queues.cpu(), function, 2.5, x.cpu(), y.cpu(), dy.cpu(), dx.cpu(Write::overwrite));
+    cuda::unary_backward(queues.cuda(), function, 2.5, x.cuda(), y.cuda(), dy.cuda(),
+                         dx.cuda(Write::overwrite));
+    dx.check_close();
+  }
+}
+
+TEST_CASE("cuda maximum and minimum pass NaN on, forward and backward", "[simt][cuda]") {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity(), kNaN = std::nan("");
+  const std::vector<double> special = {kNaN, kInfinity, -kInfinity, 1.0, 2.0};
+  Queues queues;
+  for (const Binary function : {Binary::maximum, Binary::minimum}) {
+    for (const DType dtype : kFloating) {
+      Twin a(dtype, {25}), b(dtype, {25}), y(dtype, {25}), dy(dtype, {25}), da(dtype, {25}), db(dtype, {25});
+      a.assign([&](std::int64_t i) { return special[static_cast<std::size_t>(i / 5)]; });
+      b.assign([&](std::int64_t i) { return special[static_cast<std::size_t>(i % 5)]; });
+      dy.randomise(1);
+      CAPTURE(static_cast<int>(function), name_of(dtype));
+      cpu::binary_forward(queues.cpu(), function, a.cpu(), b.cpu(), y.cpu());
+      cuda::binary_forward(queues.cuda(), function, a.cuda(), b.cuda(), y.cuda());
+      cpu::binary_backward(queues.cpu(), function, a.cpu(), b.cpu(), dy.cpu(), da.cpu(Write::overwrite),
+                           db.cpu(Write::overwrite));
+      cuda::binary_backward(queues.cuda(), function, a.cuda(), b.cuda(), dy.cuda(), da.cuda(Write::overwrite),
+                            db.cuda(Write::overwrite));
+      for (const Twin* result : {&y, &da, &db}) result->check_close();
+    }
   }
 }
 

@@ -161,14 +161,19 @@ TEST_CASE("cuda gradients of maxima share among ties", "[simt][cuda]") {
         CAPTURE(name_of(dtype), shape.sizes, shape.strides, mask);
         Twin x(dtype, shape.sizes, shape.strides, shape.offset), dx(dtype, shape.sizes);
         Twin y(dtype, reduced(shape.sizes, mask)), dy(dtype, reduced(shape.sizes, mask));
-        x.assign([](std::int64_t i) { return static_cast<double>(i * 31 % 9); });
         dy.randomise(2);
-        dx.randomise(3);
-        check_reduction(queues, Reduce::max, x, y, Write::overwrite);
-        for (const Write write : kWrites) {
-          cpu::max_backward(queues.cpu(), x.cpu(), y.cpu(), dy.cpu(), dx.cpu(write));
-          cuda::max_backward(queues.cuda(), x.cuda(), y.cuda(), dy.cuda(), dx.cuda(write));
-          dx.check_close();
+        for (const int nan_every : {0, 17}) {
+          CAPTURE(nan_every);
+          x.assign([&](std::int64_t i) {
+            return nan_every != 0 && i % nan_every == 5 ? kNaN : static_cast<double>(i * 31 % 9);
+          });
+          dx.randomise(3);
+          check_reduction(queues, Reduce::max, x, y, Write::overwrite);
+          for (const Write write : kWrites) {
+            cpu::max_backward(queues.cpu(), x.cpu(), y.cpu(), dy.cpu(), dx.cpu(write));
+            cuda::max_backward(queues.cuda(), x.cuda(), y.cuda(), dy.cuda(), dx.cuda(write));
+            dx.check_close();
+          }
         }
       }
     }

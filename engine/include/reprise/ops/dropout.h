@@ -7,8 +7,8 @@
 namespace reprise {
 namespace ops {
 
-/// y = x / (1 - p) with probability 1 - p, else 0; the mask is a function of the node's key and is never
-/// stored.
+/// y = x / (1 - p) with probability 1 - p, else 0 (always where p is 1); the mask is a function of the node's
+/// key and is never stored.
 struct Dropout {
   double p = 0;
   static constexpr std::string_view name = "dropout";
@@ -26,8 +26,8 @@ struct Dropout {
 
 }  // namespace ops
 
-/// Dropout with probability p in [0, 1) (Srivastava et al. 2014); x itself when not `training` or p is 0.
-/// Throws ValueError.
+/// Dropout with probability p in [0, 1] (Srivastava et al. 2014); x itself when not `training` or p is 0,
+/// zeros with zero gradients when p is 1. Throws ValueError.
 Tensor dropout(Tensor x, double p, bool training = true);
 
 }  // namespace reprise

@@ -127,13 +127,16 @@ Tensor square(Tensor x);
 Tensor reciprocal(Tensor x);
 Tensor tanh(Tensor x);
 Tensor sigmoid(Tensor x);
+/// max(x, 0); NaN stays NaN and passes its gradient on.
 Tensor relu(Tensor x);
+/// x sigmoid(x); at infinities as `gelu`.
 Tensor silu(Tensor x);
 Tensor sin(Tensor x);
 Tensor cos(Tensor x);
 /// x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016), GPT-2's.
+/// As in PyTorch it is NaN at -inf, and its derivative at both infinities.
 Tensor gelu(Tensor x);
-/// x / 2 * (1 + erf(x / sqrt(2))).
+/// x / 2 * (1 + erf(x / sqrt(2))); at infinities as `gelu`.
 Tensor gelu_erf(Tensor x);
 /// x ^ exponent.
 Tensor pow(Tensor x, double exponent);
@@ -143,7 +146,10 @@ Tensor sub(Tensor a, Tensor b);
 Tensor mul(Tensor a, Tensor b);
 Tensor div(Tensor a, Tensor b);
 Tensor pow(Tensor a, Tensor b);
+/// The larger of a and b, broadcast; NaN wins. Equal ones get half the gradient each; where one is NaN both
+/// get all of it, as in PyTorch.
 Tensor maximum(Tensor a, Tensor b);
+/// The smaller of a and b, broadcast; otherwise as `maximum`.
 Tensor minimum(Tensor a, Tensor b);
 
 Tensor operator+(Tensor a, Tensor b);

@@ -53,10 +53,13 @@ using Axes = std::initializer_list<int>;
 
 /// Sum over `axes`; integers and booleans sum to int64.
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
-/// Mean over `axes` of a floating tensor.
+/// Mean over `axes` of a floating tensor; NaN where there is nothing to average.
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep = false);
-/// Maximum over `axes` of a floating tensor; equal maxima share the gradient.
+/// Maximum over `axes` of a floating tensor; NaN wins; equal maxima (or NaNs) share the gradient. Throws
+/// ShapeError where there is nothing to choose from.
 Tensor max(const Tensor& x, Axes axes = {}, bool keep = false);
+/// Index (int64) of the first maximum along `axis`, which goes; NaN counts as the largest. Throws ShapeError
+/// where the axis is empty.
 Tensor argmax(const Tensor& x, int axis = -1);
 
 }  // namespace reprise

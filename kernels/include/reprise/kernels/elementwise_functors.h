@@ -133,15 +133,18 @@ struct Sigmoid : UnaryDefaults {
   REPRISE_HD static T derivative(T y, T) { return y * (T(1) - y); }
 };
 
-/// NaN stays NaN.
+/// NaN stays NaN, and passes the gradient on as PyTorch has it: what is not at most 0.
 template <class M, class T>
 struct Relu : UnaryDefaults {
   static constexpr bool integers = true;
   static constexpr Reads reads = Reads::output;
   REPRISE_HD static T value(T x, T) { return x <= T(0) ? T(0) : x; }
-  REPRISE_HD static T derivative(T y, T) { return y > T(0) ? T(1) : T(0); }
+  REPRISE_HD static T derivative(T y, T) { return y <= T(0) ? T(0) : T(1); }
 };
 
+/// At +-inf GELU and SiLU are what their formulas give, as in PyTorch: inf at inf, NaN at -inf, and the
+/// derivative is NaN at both, so that an infinite activation shows.
+///
 /// x / 2 (1 + tanh u) with u = sqrt(2 / pi) (x + 0.044715 x^3), computed as x sigmoid(2 u), which does not
 /// cancel for negative x.
 template <class M, class T>
@@ -153,11 +156,11 @@ struct GeluTanh : UnaryDefaults {
   }
   REPRISE_HD static T value(T x, T) { return x * gate(x); }
   REPRISE_HD static T derivative(T x, T) {
-    // Beyond 40 the derivative is 0 or 1 to the last bit; the bound keeps x^3 finite.
-    x = x > T(40) ? T(40) : (x < T(-40) ? T(-40) : x);
-    const T s = gate(x);
-    const T slope = T(kTwoRootTwoOverPi) + T(3 * kTwoRootTwoOverPi * kCubic) * (x * x);
-    return s + x * slope * (s * (T(1) - s));
+    // Beyond 40 the derivative is 0 or 1 to the last bit; the bound keeps x^2 finite.
+    const T near = x > T(40) ? T(40) : (x < T(-40) ? T(-40) : x);
+    const T s = gate(near);
+    const T slope = T(kTwoRootTwoOverPi) + T(3 * kTwoRootTwoOverPi * kCubic) * (near * near);
+    return s + x * (slope * (s * (T(1) - s)));
   }
 };
 
@@ -318,21 +321,22 @@ struct Pow {
   }
 };
 
-/// NaN wins.
+/// NaN wins. Equal operands get half the gradient each, and where one is NaN both get all of it, as in
+/// PyTorch.
 template <class M, class T>
 struct Maximum {
   static constexpr bool integers = true;
   REPRISE_HD static T value(T a, T b) { return a > b || a != a ? a : b; }
-  REPRISE_HD static T derivative_a(T a, T b) { return a > b ? T(1) : (a == b ? T(0.5) : T(0)); }
+  REPRISE_HD static T derivative_a(T a, T b) { return a < b ? T(0) : (a == b ? T(0.5) : T(1)); }
   REPRISE_HD static T derivative_b(T a, T b) { return derivative_a(b, a); }
 };
 
-/// NaN wins.
+/// As Maximum.
 template <class M, class T>
 struct Minimum {
   static constexpr bool integers = true;
   REPRISE_HD static T value(T a, T b) { return a < b || a != a ? a : b; }
-  REPRISE_HD static T derivative_a(T a, T b) { return a < b ? T(1) : (a == b ? T(0.5) : T(0)); }
+  REPRISE_HD static T derivative_a(T a, T b) { return a > b ? T(0) : (a == b ? T(0.5) : T(1)); }
   REPRISE_HD static T derivative_b(T a, T b) { return derivative_a(b, a); }
 };
 

@@ -18,7 +18,8 @@ REPRISE_WORKSPACE_QUERY(reduce_workspace_bytes, DeviceKind, Reduce function, con
 REPRISE_KERNEL(void, reduce, const Queue&, Reduce function, const ConstView& x, const Target& y,
                const Workspace&);
 
-/// dx (=, +=) dy / (number of maxima) where x equals y, else 0: ties share the gradient equally.
+/// dx (=, +=) dy / (number of maxima) where x equals y, else 0: ties share the gradient equally,
+/// and so do NaNs where y is NaN.
 REPRISE_KERNEL(void, max_backward, const Queue&, const ConstView& x, const ConstView& y, const ConstView& dy,
                const Target& dx);
 

@@ -166,6 +166,57 @@ TEST_CASE("cached memory goes back before a request fails", "[memory]") {
   check_books(*pool);
 }
 
+TEST_CASE("a pool grows to five quarters of its peak before it gives unused segments back", "[memory]") {
+  Pool pool(host_source(), kCaching);
+  Block* const kept = pool.allocate(200 * kMiB, Category::other);
+  const auto source_frees = [&] { return pool.statistics().source_frees; };
+  pool.free(pool.allocate(40 * kMiB, Category::other));  // below an eighth: in a shared segment
+  CHECK(source_frees() == 0);
+  // 240 MiB were live, so that 300 may be reserved: another 50 fit, another 60 only in place of the 40.
+  pool.free(pool.allocate(50 * kMiB, Category::other));
+  CHECK(source_frees() == 0);
+  CHECK(pool.statistics().reserved.current == static_cast<std::int64_t>(290 * kMiB));
+  Block* const large = pool.allocate(60 * kMiB, Category::other);
+  CHECK(source_frees() > 0);
+  CHECK(pool.statistics().reserved.current <= static_cast<std::int64_t>(325 * kMiB));
+  CHECK(pool.statistics().retries == 1);
+  pool.free(large);
+  // What release_cached gives back does not come again: the peak begins anew.
+  pool.free(kept);
+  pool.release_cached();
+  pool.free(pool.allocate(40 * kMiB, Category::other));
+  pool.free(pool.allocate(60 * kMiB, Category::other));
+  CHECK(pool.statistics().reserved.current == static_cast<std::int64_t>(60 * kMiB));
+  check_books(pool);
+}
+
+TEST_CASE("a huge segment is lent to sizes that came in an earlier step, and at last to any", "[memory]") {
+  const std::unique_ptr<Pool> pool = limited_pool(1000 * kMiB);
+  const auto in_huge = [&](const Block& block) {
+    for (const SegmentInfo& segment : pool->segments()) {
+      const auto* const begin = static_cast<const std::byte*>(segment.data);
+      const auto* const at = static_cast<const std::byte*>(block.data);
+      if (at >= begin && at < begin + segment.bytes) return segment.bytes == 300 * kMiB;
+    }
+    return false;
+  };
+  pool->free(pool->allocate(300 * kMiB, Category::other));
+  std::vector<Block*> blocks;
+  const auto take = [&](std::size_t bytes) {
+    return blocks.emplace_back(pool->allocate(bytes, Category::other));
+  };
+  CHECK_FALSE(in_huge(*take(30 * kMiB)));  // new
+  CHECK_FALSE(in_huge(*take(30 * kMiB)));  // came, but just now
+  for (int i = 0; i < 8; ++i) pool->free(pool->allocate(300 * kMiB, Category::other));
+  CHECK(in_huge(*take(30 * kMiB)));        // came long ago
+  CHECK_FALSE(in_huge(*take(25 * kMiB)));  // new
+  CHECK_FALSE(in_huge(*take(36 * kMiB)));  // new
+  // 422 MiB are reserved; 360 were live, so that it may be 450: what is new takes any free block, too.
+  CHECK(in_huge(*take(34 * kMiB)));
+  for (Block* block : blocks) pool->free(block);
+  check_books(*pool);
+}
+
 TEST_CASE("a small request may use the rest of a large segment before it fails", "[memory]") {
   const std::unique_ptr<Pool> pool = limited_pool(20 * kMiB);
   Block* const large = pool->allocate(9 * kMiB, Category::other);

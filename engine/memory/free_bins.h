@@ -12,6 +12,10 @@ namespace reprise::detail {
 
 inline constexpr std::size_t kGranularity = 256;
 
+inline std::size_t round_up(std::size_t bytes, std::size_t multiple) {
+  return (bytes + multiple - 1) / multiple * multiple;
+}
+
 class FreeBins {
  public:
   void insert(BlockRecord* block) noexcept {
@@ -51,6 +55,22 @@ class FreeBins {
     }
     remove(best);
     return best;
+  }
+
+  /// The same among those that `accepts(const BlockRecord&)`.
+  template <class Accepts>
+  BlockRecord* take_best(std::size_t bytes, Accepts&& accepts) noexcept {
+    for (std::size_t bin = next_filled(bin_of(bytes)); bin != kBins; bin = next_filled(bin + 1)) {
+      BlockRecord* best = nullptr;
+      for (BlockRecord* b = heads_[bin]; b != nullptr; b = b->next_free) {
+        const bool better = best == nullptr || b->allocated < best->allocated;
+        if (b->allocated >= bytes && better && accepts(*b)) best = b;
+      }
+      if (best == nullptr) continue;
+      remove(best);
+      return best;
+    }
+    return nullptr;
   }
 
   /// Bytes of the largest free block, 0 when there is none.

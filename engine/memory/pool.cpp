@@ -35,8 +35,7 @@ void Pool::recategorise(Block* block, Category category) noexcept { core_->recat
 MemoryStatistics Pool::statistics() const { return core_->statistics(); }
 std::int64_t Pool::live_bytes() const noexcept { return core_->live_bytes(); }
 std::int64_t Pool::block_bytes(std::size_t requested) noexcept {
-  return static_cast<std::int64_t>((requested + detail::kGranularity - 1) / detail::kGranularity *
-                                   detail::kGranularity);
+  return static_cast<std::int64_t>(detail::round_up(requested, detail::kGranularity));
 }
 void Pool::reset_peaks() { core_->reset_peaks(); }
 std::size_t Pool::release_cached() { return core_->release_cached(); }

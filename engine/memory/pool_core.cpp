@@ -15,16 +15,6 @@ using Guard = std::lock_guard<SpinLock>;
 // Beyond any address space, and far from where sums and roundings overflow.
 constexpr std::size_t kMostBytes = std::size_t{1} << 60;
 
-std::size_t round_up(std::size_t bytes, std::size_t multiple) {
-  return (bytes + multiple - 1) / multiple * multiple;
-}
-
-std::size_t segment_size(std::size_t size) {
-  if (size <= kSmallRequest) return kSmallSegment;
-  if (size <= kMediumRequest) return kMediumSegment;
-  return round_up(size, kLargeRounding);
-}
-
 }  // namespace
 
 PoolCore::PoolCore(std::unique_ptr<Source> source, PoolOptions options)
@@ -69,6 +59,7 @@ Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag, 
   block->tag = tag;
   block->origin = origin;
   ledger_.book(*block);
+  growth_.note_live(ledger_.now().all.allocated.current);
   if (trace_ != nullptr) [[unlikely]]
     note(MemoryEvent::Action::allocate, *block);
   if (poisons_) unpoison(block->data, bytes);
@@ -113,37 +104,11 @@ BlockRecord* PoolCore::find_planned(std::size_t size) {
   return find(size);
 }
 
-/// A block of exactly `size` bytes, in no free list; null when the source is exhausted.
-BlockRecord* PoolCore::find(std::size_t size) {
-  records_.ensure(2);  // a new segment's first block, and the rest of a split one
-  const Bins bins = size <= kSmallRequest ? kSmall : kLarge;
-  BlockRecord* block = bins_[bins].take_best(size);
-  if (block == nullptr) [[unlikely]] {
-    block = take_from_source(bins, size);
-    if (block == nullptr && release_unused_segments() > 0) {
-      ledger_.book_retry();
-      block = take_from_source(bins, size);
-    }
-    if (block == nullptr && bins == kSmall) block = bins_[kLarge].take_best(size);
-    if (block == nullptr) return nullptr;
-  }
-  if (block->allocated > size) split(block, size);
-  return block;
-}
-
 /// A segment of its own, of exactly the bytes asked for, so that a memory checker sees where it ends. The
 /// books keep its rounded size, so that they agree with those of a caching pool.
 BlockRecord* PoolCore::find_direct(std::size_t bytes, std::size_t size) {
   records_.ensure(1);
   return add_segment(kSmall, bytes, size);
-}
-
-BlockRecord* PoolCore::take_from_source(Bins bins, std::size_t size) {
-  for (std::size_t bytes = segment_size(size); bytes > size;
-       bytes = std::max(size, round_up(bytes / 2, kGranularity))) {
-    if (BlockRecord* const block = add_segment(bins, bytes, bytes)) return block;
-  }
-  return add_segment(bins, size, size);
 }
 
 /// A segment of one block of `size` bytes, in no free list; null when the source is exhausted.
@@ -227,33 +192,21 @@ void PoolCore::absorb_right(BlockRecord* block) noexcept {
   records_.give(right);
 }
 
-std::size_t PoolCore::release_unused_segments() noexcept {
-  std::size_t released = 0;
-  for (Segment *segment = first_segment_, *next = nullptr; segment != nullptr; segment = next) {
-    next = segment->next;
-    BlockRecord* const block = segment->first;
-    if (block == nullptr || block->live || block->right != nullptr) continue;  // null: the slab
-    released += segment->bytes;
-    bins_[segment->bins].remove(block);
-    remove_segment(segment);
-  }
-  return released;
-}
-
 bool PoolCore::injected_failure() noexcept { return until_failure_-- == 0; }
 
 void PoolCore::throw_out_of_memory(std::size_t bytes, Category category, const MemoryTag* tag,
                                    const Origin& origin, bool injected) {
   ledger_.book_failure();
-  const Shortage shortage{.asked = bytes,
-                          .category = category,
-                          .tag = tag == nullptr ? std::string_view() : tag->name,
-                          .injected = injected,
-                          .origin = origin,
-                          .segments = list_segments(),
-                          .source = *source_,
-                          .statistics = ledger_.since_reset(),
-                          .largest_free = std::max(bins_[kSmall].largest(), bins_[kLarge].largest())};
+  const Shortage shortage{
+      .asked = bytes,
+      .category = category,
+      .tag = tag == nullptr ? std::string_view() : tag->name,
+      .injected = injected,
+      .origin = origin,
+      .segments = list_segments(),
+      .source = *source_,
+      .statistics = ledger_.since_reset(),
+      .largest_free = std::max({bins_[kSmall].largest(), bins_[kLarge].largest(), bins_[kHuge].largest()})};
   throw OutOfMemory(describe(shortage));
 }
 
@@ -286,6 +239,7 @@ void PoolCore::reset_peaks() {
 
 std::size_t PoolCore::release_cached() {
   const Guard guard(lock_);
+  growth_.start_again(ledger_.now().all.allocated.current);
   return release_unused_segments();
 }
 

@@ -151,8 +151,12 @@ void check_faults(const Program& program, const Setting& setting, Runner& runner
     const Outcome got = runner(mode, verdict);
     if (!verdict.finding) verdict.finding = compare(program, right, got, mode, verdict.stale);
     if (verdict.finding)
-      verdict.finding->detail += fmt::format(" (allocation {} of {} failed{})", at, counted.allocations,
-                                             segments ? "" : ", without segments");
+      verdict.finding->detail +=
+          fmt::format(" (allocation {} of {} failed, then the program {}{})", at, counted.allocations,
+                      after == After::stop    ? "stopped"
+                      : after == After::retry ? "tried again"
+                                              : "went on",
+                      segments ? "" : ", without segments");
   };
   if (counted.allocations <= 0) return;
   for (int i = 0; i < 4 && !verdict.finding; ++i) {

@@ -209,8 +209,11 @@ void Executor::observe_played(std::uint32_t at) {
   observe_gradients(at, What::gradient);
 }
 
-/// Cut off the tape: what leads back to the leaf itself would never go.
-void Executor::set_gradient(const Instruction& i) { slots_[i.in[0]].set_grad(slots_[i.in[1]].detach()); }
+/// In memory of its own and cut off the tape: backward adds to it in place, and what leads back to the leaf
+/// would never go.
+void Executor::set_gradient(const Instruction& i) {
+  slots_[i.in[0]].set_grad(slots_[i.in[1]].detach().clone().detach());
+}
 
 void Executor::gradients_of(const Instruction& i) {
   std::array<Tensor, 3> inputs;

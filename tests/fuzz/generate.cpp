@@ -224,7 +224,8 @@ Id Composer::any(bool own) {
   std::array<Id, 10> found{};
   int n = 0;
   for (Id id = scene_.size(); id-- > first && n < 10;) {
-    if (scene_[id].alive) found[static_cast<std::size_t>(n++)] = id;
+    if (scene_[id].alive && !(scene_.concurrent && scene_[id].gradient))
+      found[static_cast<std::size_t>(n++)] = id;
   }
   return n == 0 ? kNone : found[static_cast<std::size_t>(b_.below(n))];
 }
@@ -366,6 +367,7 @@ bool Composer::touch_gradients() {
       if (ins.in[0] == kNone) return false;
       Known known = scene_[ins.in[0]];
       known.wants = false;
+      known.gradient = true;
       scene_.result(ins, known);
       break;
     }

@@ -233,7 +233,8 @@ class Writer {
         return guarded(i, "const NoGrad no_grad;" + steps);
       }
       case Kind::set_gradient:
-        return guarded(i, fmt::format("{}.set_grad({}.detach());", handle(i.in[0]), handle(i.in[1])));
+        return guarded(
+            i, fmt::format("{}.set_grad({}.detach().clone().detach());", handle(i.in[0]), handle(i.in[1])));
       case Kind::hook:
         return write_hook(i);
       case Kind::read:

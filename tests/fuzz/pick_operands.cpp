@@ -58,6 +58,8 @@ class Picker {
       for (const Id id : ins_.in)
         if (id != kNone && scene_[id].wants && !scene_[id].leaf) k.parents.push_back(id);
     }
+    for (const Id id : ins_.in)  // views of a gradient are it, too
+      k.gradient |= id != kNone && scene_[id].gradient;
     for (const Id id : ins_.in)
       if (id != kNone) k.depth = std::max(k.depth, scene_[id].depth + 1);
     results_.push_back(std::move(k));

@@ -37,6 +37,7 @@ Id Scene::pick(const Fits& fits) {
     const Known& known = known_[id];
     if (!known.alive || !fits(known)) continue;
     if (known.wants && !known.leaf && (known.spent || known.tape != tape)) continue;
+    if (concurrent && known.gradient) continue;  // which the other thread may be adding to
     found[static_cast<std::size_t>(n++)] = id;
   }
   if (n == 0) return kNone;

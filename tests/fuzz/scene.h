@@ -29,9 +29,10 @@ struct Known {
   bool alive = false;
   bool wants = false;  // a gradient
   bool leaf = false;
-  bool spent = false;  // a backward has played it, without retaining
-  int tape = 0;        // of the thread on which it was recorded
-  int depth = 0;       // operations between it and leaves
+  bool gradient = false;  // of a leaf: a backward adds to it
+  bool spent = false;     // a backward has played it, without retaining
+  int tape = 0;           // of the thread on which it was recorded
+  int depth = 0;          // operations between it and leaves
   std::vector<Id> parents{};
 };
 

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "reprise/context.h"
 #include "reprise/kernels/threads.h"
 #include "reprise/reprise.h"
 

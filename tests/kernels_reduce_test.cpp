@@ -320,7 +320,7 @@ TEST_CASE("global_norm gives the scale of clipping") {
   CHECK(scale_for(50.0, {&view, 1}) == 1.0);
   CHECK(scale_for(0.0, {&view, 1}) == 1.0);
   CHECK(scale_for(1.0, {}) == 1.0);
-  for (const double bad : {kNan, kInfinity}) {  // never 1, which would leave the rest unclipped
+  for (const double bad : {kNaN, kInfinity}) {  // never 1, which would leave the rest unclipped
     array.fill([&](std::int64_t i) { return i == 0 ? 3.0 : bad; });
     CHECK((std::isnan(bad) ? std::isnan(scale_for(1.0, {&view, 1})) : scale_for(1.0, {&view, 1}) == 0.0));
     CHECK(scale_for(0.0, {&view, 1}) == 1.0);

@@ -19,7 +19,7 @@ struct Finding {
 
 struct Verdict {
   std::optional<Finding> finding;
-  bool stale = false;  // segments refused to replay from what was changed in place; compared up to there
+  bool stale = false;  // one of two runs refused what was changed in place; compared up to there
   long runs = 0;
   // In all runs, on their main thread:
   long played = 0;    // nodes, backward

@@ -47,16 +47,6 @@ Tensor filled(const Instruction& i, const Shape& shape, const TensorOptions& opt
   return from_host<double>(reals(n, i.at), shape, options);
 }
 
-/// The sizes of what `layout` makes a view of these sizes from.
-Shape base_of(Layout layout, const Shape& shape) {
-  Shape base = shape;
-  const int last = shape.rank() - 1;
-  if (layout == Layout::transposed && last > 0) std::swap(base[last], base[last - 1]);
-  if (layout == Layout::strided && last >= 0) base[last] *= 2;
-  if (layout == Layout::expanded && last >= 0) base[0] = 1;
-  return base;
-}
-
 }  // namespace
 
 void Executor::make_leaf(const Instruction& i) {

@@ -261,16 +261,13 @@ class Writer {
     const Shape shape = shape_of(i.p);
     const auto layout = static_cast<Layout>(i.layout);
     const int last = shape.rank() - 1;
-    Shape base = shape;
+    const Shape base = base_of(layout, shape);
     std::string before, after;
     if (layout == Layout::transposed && last > 0) {
-      std::swap(base[last], base[last - 1]);
       before = "transpose(", after = fmt::format(", {}, {}).detach()", last, last - 1);
     } else if (layout == Layout::strided && last >= 0) {
-      base[last] *= 2;
       before = "slice(", after = fmt::format(", {}, 1, {}, 2).detach()", last, 2 * shape[last] + 1);
     } else if (layout == Layout::expanded && last >= 0) {
-      base[0] = 1;
       before = "expand(", after = fmt::format(", {}).detach()", braces(shape));
     }
     const DType type = dtype_of(i.p);

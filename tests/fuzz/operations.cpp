@@ -33,6 +33,18 @@ Shape shape_of(const Parameters& p) {
   return Shape(std::span<const std::int64_t>(sizes.data(), static_cast<std::size_t>(p[6])));
 }
 
+Shape base_of(Layout layout, const Shape& shape) {
+  Shape base = shape;
+  const int last = shape.rank() - 1;
+  if (layout == Layout::transposed && last > 0) {
+    base.set(last, shape[last - 1]);
+    base.set(last - 1, shape[last]);
+  }
+  if (layout == Layout::strided && last >= 0) base.set(last, 2 * shape[last]);
+  if (layout == Layout::expanded && last >= 0) base.set(0, 1);
+  return base;
+}
+
 #define OP(pattern, weight, ...)                                                                     \
   {                                                                                                  \
     Pattern::pattern, weight, #__VA_ARGS__, [](Operands& in, [[maybe_unused]] const Parameters& p) { \

@@ -86,5 +86,7 @@ std::span<const Operation> operations();
 inline double alpha_of(const Parameters& p) { return p[4] / 8.0; }
 inline DType dtype_of(const Parameters& p) { return static_cast<DType>(p[5]); }
 Shape shape_of(const Parameters& p);
+/// The sizes of what `layout` makes a view of these sizes from.
+Shape base_of(Layout layout, const Shape& shape);
 
 }  // namespace reprise::fuzz

@@ -29,6 +29,7 @@ struct Options {
   std::string setting = "all";
   std::string replay;
   std::string save;
+  std::string ignore;  // findings of a kind with this in it are not counted
   bool listing = false;
   bool first = false;  // one finding is enough
   bool keep = false;   // the program as it is, without making it smaller
@@ -57,6 +58,7 @@ constexpr const char* kUsage =
     "  --setting NAME one of the table's, or all\n"
     "  --save DIR     writes every finding, made smaller, as DIR/<name>.txt and .cpp\n"
     "  --first        ends at the first finding\n"
+    "  --ignore TEXT  passes over findings of a kind with that in it\n"
     "  --show N       findings of a kind that are made smaller and shown, for each setting (2)\n"
     "  --replay X     one program, by its seed or from a file, made smaller if it shows a finding\n"
     "  --listing      prints it as C++ that compiles\n"
@@ -95,6 +97,8 @@ Options parse(int argc, char** argv) {
         o.save = value;
       else if (name == "--show")
         o.most_shown = std::atoi(value);
+      else if (name == "--ignore")
+        o.ignore = value;
       else if (name == "--replay")
         o.replay = value;
       else
@@ -179,8 +183,8 @@ Row fuzz(Worker& worker, const Setting& setting, double seconds, const Options& 
       }
     });
     next = board.seed + 1;
-    if (finding) {
-      if (!board.found) board.programs += 1;
+    if (finding && !board.found) board.programs += 1;
+    if (finding && (options.ignore.empty() || finding->kind.find(options.ignore) == std::string::npos)) {
       ++row.findings;
       std::string kind = finding->kind;
       if (++row.kinds[kind] <= static_cast<std::uint64_t>(options.most_shown))

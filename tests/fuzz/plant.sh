@@ -49,8 +49,16 @@ plant() {
   command=$(ninja -C "$build" -t commands bin/reprise_fuzz | tail -n 1)
   command=${command//" -o bin/reprise_fuzz "/" ${planted[*]} -o $work/reprise_fuzz "}
   (cd "$build" && eval "$command")
-  ! "$work/reprise_fuzz" --seconds "$seconds" --first >"$work/log" 2>&1
+  ! "$work/reprise_fuzz" --seconds "$seconds" --first ${FUZZ_ARGUMENTS:-} >"$work/log" 2>&1
 }
+
+# A finding shows that a fault was found only where there is none without it.
+# shellcheck disable=SC2086
+if ! "$build/bin/reprise_fuzz" --seconds "$seconds" --first ${FUZZ_ARGUMENTS:-} >"$build/clean.log" 2>&1; then
+  echo "plant.sh: the library as it is has findings:"
+  cat "$build/clean.log"
+  exit 1
+fi
 
 failed=0
 for patch in "$@"; do

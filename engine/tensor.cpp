@@ -145,7 +145,8 @@ Tensor& Tensor::set_name(std::string name) {
   if (value.producer == nullptr && value.storage != nullptr && value.storage->block != nullptr) {
     const Place* const place = place_in(nullptr, name, "", 0);
     value.storage->block->pool->rename(value.storage->block,
-                                       {.dtype = dtype(), .shape = shape(), .place = place});
+                                       {.dtype = dtype(), .shape = shape(), .place = place},
+                                       place->is_further ? std::string_view(name) : std::string_view());
   }
   extras_of(value).name = std::move(name);
   return *this;

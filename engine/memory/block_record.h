@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "reprise/memory/pool.h"
@@ -28,6 +29,7 @@ struct BlockRecord : Block {
   BlockRecord* previous_free = nullptr;  // the neighbours in the free list
   BlockRecord* next_free = nullptr;
   Segment* segment = nullptr;
+  std::unique_ptr<std::string> name;  // where the origin does not have it; null for nearly all
   bool live = false;
 };
 

@@ -62,6 +62,7 @@ void Ledger::reset_peaks() noexcept {
 
 MemoryTag* Ledger::tag(std::string_view name) {
   if (const auto found = tags_by_name_.find(name); found != tags_by_name_.end()) return found->second;
+  if (tags_.size() >= kMostTags && name != kFurtherTags) return tag(kFurtherTags);
   std::list<MemoryTag> made;
   made.push_back({this, std::string(name), {}});
   tags_by_name_.emplace(made.back().name, &made.back());

@@ -29,6 +29,10 @@ struct ScopeWindow {
   ScopeWindow* inner = nullptr;
 };
 
+/// A program that names its segments by step has no end of names: those beyond are booked under one.
+inline constexpr std::size_t kMostTags = std::size_t{1} << 14;
+inline constexpr std::string_view kFurtherTags = "(further segments)";
+
 class Ledger {
  public:
   void book(const Block& block) noexcept {

@@ -43,8 +43,11 @@ std::string largest_live(const std::vector<SegmentInfo>& segments) {
   if (live.size() > kListed) live.resize(kListed);
   std::string result = live.empty() ? "" : "  largest live values:\n";
   for (const BlockInfo* block : live) {
-    result += fmt::format("    {:>11}  {:<11}  {}\n", format_bytes(block->allocated),
-                          name_of(block->category), describe(block->origin));
+    result +=
+        fmt::format("    {:>11}  {:<11}  {}\n", format_bytes(block->allocated), name_of(block->category),
+                    block->name.empty() ? describe(block->origin)
+                                        : fmt::format("{} {} {}", block->name, to_string(block->origin.shape),
+                                                      name_of(block->origin.dtype)));
   }
   return result;
 }

@@ -25,7 +25,9 @@ Block* Pool::allocate(std::size_t bytes, Category category, MemoryTag* tag, cons
   return core_->allocate(bytes, category, tag, origin);
 }
 
-void Pool::rename(Block* block, const Origin& origin) noexcept { core_->rename(block, origin); }
+void Pool::rename(Block* block, const Origin& origin, std::string_view name) noexcept {
+  core_->rename(static_cast<detail::BlockRecord*>(block), origin, name);
+}
 
 void Pool::free(Block* block) noexcept {
   if (block != nullptr) core_->free(static_cast<detail::BlockRecord*>(block));

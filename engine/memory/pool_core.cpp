@@ -77,6 +77,8 @@ void PoolCore::free(BlockRecord* block) noexcept {
     block->live = false;
     block->requested = 0;
     block->tag = nullptr;
+    if (block->name != nullptr) [[unlikely]]
+      block->name.reset();
     const bool planned = arena_ != nullptr && arena_->owns(*block);
     if (!planned) block = merge(block);
     const bool whole = block->left == nullptr && block->right == nullptr;
@@ -217,9 +219,15 @@ void PoolCore::recategorise(Block* block, Category category) noexcept {
     note(MemoryEvent::Action::recategorise, *block);
 }
 
-void PoolCore::rename(Block* block, const Origin& origin) noexcept {
+void PoolCore::rename(BlockRecord* block, const Origin& origin, std::string_view name) noexcept {
   const Guard guard(lock_);
   block->origin = origin;
+  block->name.reset();
+  if (name.empty()) return;
+  try {
+    block->name = std::make_unique<std::string>(name);
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): its origin will have to do
+  }
 }
 
 MemoryStatistics PoolCore::statistics() const {
@@ -308,7 +316,8 @@ BlockInfo info_of(const BlockRecord& block) {
           .live = block.live,
           .category = block.category,
           .tag = block.tag == nullptr ? std::string() : block.tag->name,
-          .origin = block.live ? block.origin : Origin{}};
+          .origin = block.live ? block.origin : Origin{},
+          .name = block.name == nullptr ? std::string() : *block.name};
 }
 
 void PoolCore::open(ScopeWindow& window) {

@@ -56,7 +56,7 @@ class PoolCore {
   PoolCore& operator=(const PoolCore&) = delete;
 
   Block* allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin);
-  void rename(Block* block, const Origin& origin) noexcept;
+  void rename(BlockRecord* block, const Origin& origin, std::string_view name) noexcept;
   void free(BlockRecord* block) noexcept;
   void recategorise(Block* block, Category category) noexcept;
 

@@ -52,8 +52,9 @@ struct BlockInfo {
   std::size_t requested = 0;  // 0 when free
   bool live = false;
   Category category = Category::other;
-  std::string tag{};  // empty: none
-  Origin origin{};    // of a live block
+  std::string tag{};   // empty: none
+  Origin origin{};     // of a live block
+  std::string name{};  // of a live block whose origin does not have it, see `kMostNames`
 };
 
 /// A piece of memory that the pool took from its source, and the blocks that tile it in the order of their
@@ -86,8 +87,8 @@ class Pool {
   /// errors, traces and `segments` say of the block.
   Block* allocate(std::size_t bytes, Category category, MemoryTag* tag = nullptr, const Origin& origin = {});
 
-  /// What a live block is called from now on.
-  void rename(Block* block, const Origin& origin) noexcept;
+  /// What a live block is called from now on; by errors `name`, where it is given.
+  void rename(Block* block, const Origin& origin, std::string_view name = {}) noexcept;
 
   /// Takes a block back; null is ignored.
   void free(Block* block) noexcept;
@@ -110,7 +111,8 @@ class Pool {
   /// Gives every unused segment back to the source; returns their bytes.
   std::size_t release_cached();
 
-  /// The tag of that name, made when it is new.
+  /// The tag of that name, made when it is new. Beyond 16,384 names there is one for all further ones,
+  /// "(further segments)".
   MemoryTag* tag(std::string_view name);
   Usage usage(const MemoryTag* tag) const;
   std::vector<std::pair<std::string, Usage>> usage_by_tag() const;

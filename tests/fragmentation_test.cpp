@@ -152,8 +152,8 @@ TEST_CASE("steps that repeat themselves soon call the source no more", "[memory]
   }
 }
 
-// The logits are nearly half of the peak, and what the segments let go lies between outputs that stay: no
-// order of places known beforehand would fit into 1.3 times the peak.
+// The logits are nearly half of the peak, and what the segments let go lies between outputs that stay: even
+// best fit in one piece of memory without end would reach 1.31 times the peak.
 TEST_CASE("steps that repeat themselves beyond the limit are allowed more", "[memory][fragmentation]") {
   const Run repeated = run("sqrt", 8, std::vector<std::int64_t>(24, 1024));
   CHECK(std::accumulate(repeated.source_calls.begin() + 16, repeated.source_calls.end(), std::int64_t{0}) ==

@@ -12,7 +12,8 @@ class Growth {
  public:
   /// `bytes` are live now.
   void note_live(std::int64_t bytes) noexcept {
-    if (bytes > most_live_) most_live_ = bytes;
+    if (bytes > most_live_) [[unlikely]]
+      most_live_ = bytes;
   }
   void note_large_request() noexcept { ++large_requests_; }
 

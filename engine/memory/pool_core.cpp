@@ -106,6 +106,23 @@ BlockRecord* PoolCore::find_planned(std::size_t size) {
   return find(size);
 }
 
+/// A block of exactly `size` bytes, in no free list; null when the source is exhausted.
+BlockRecord* PoolCore::find(std::size_t size) {
+  records_.ensure(2);  // a new segment's first block, and the rest of a split one
+  Bins bins = kSmall;
+  if (size > kSmallRequest) {
+    growth_.note_large_request();
+    bins = size > kMediumRequest && growth_.is_huge(size) ? kHuge : kLarge;
+  }
+  BlockRecord* block = bins_[bins].take_best(size);
+  if (block == nullptr) [[unlikely]] {
+    block = grow(bins, size);
+    if (block == nullptr) return nullptr;
+  }
+  if (block->allocated > size) split(block, size);
+  return block;
+}
+
 /// A segment of its own, of exactly the bytes asked for, so that a memory checker sees where it ends. The
 /// books keep its rounded size, so that they agree with those of a caching pool.
 BlockRecord* PoolCore::find_direct(std::size_t bytes, std::size_t size) {

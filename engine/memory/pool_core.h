@@ -94,7 +94,7 @@ class PoolCore {
   BlockRecord* find_planned(std::size_t size);
   BlockRecord* find(std::size_t size);
   BlockRecord* find_direct(std::size_t bytes, std::size_t size);
-  BlockRecord* grow(Bins bins, std::size_t size);
+  [[gnu::cold]] BlockRecord* grow(Bins bins, std::size_t size);
   BlockRecord* borrow(Bins bins, std::size_t size, std::size_t parts) noexcept;
   std::size_t segment_size(Bins bins, std::size_t size) const noexcept;
   BlockRecord* take_from_source(Bins bins, std::size_t size, std::size_t bytes);

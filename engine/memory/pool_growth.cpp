@@ -1,4 +1,4 @@
-// Where a pool finds room for a request: in its free blocks, or at the source.
+// Where a pool finds room for a request that none of its free blocks of that kind fits.
 #include <algorithm>
 
 #include "memory/pool_core.h"
@@ -20,23 +20,6 @@ std::size_t PoolCore::segment_size(Bins bins, std::size_t size) const noexcept {
   const std::size_t shared = std::max(kMediumSegment, live / kSharedSegment);
   if (size <= kMediumRequest) return round_up(shared, kLargeRounding);
   return round_up(std::max<std::size_t>(shared / size, 1) * size, kLargeRounding);  // filled by its like
-}
-
-/// A block of exactly `size` bytes, in no free list; null when the source is exhausted.
-BlockRecord* PoolCore::find(std::size_t size) {
-  records_.ensure(2);  // a new segment's first block, and the rest of a split one
-  Bins bins = kSmall;
-  if (size > kSmallRequest) {
-    growth_.note_large_request();
-    bins = size > kMediumRequest && growth_.is_huge(size) ? kHuge : kLarge;
-  }
-  BlockRecord* block = bins_[bins].take_best(size);
-  if (block == nullptr) [[unlikely]] {
-    block = grow(bins, size);
-    if (block == nullptr) return nullptr;
-  }
-  if (block->allocated > size) split(block, size);
-  return block;
 }
 
 /// No block of its kind is free: one of at least `size` bytes from elsewhere, in no free list.

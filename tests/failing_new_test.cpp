@@ -44,6 +44,36 @@ struct Step {
 
 }  // namespace
 
+TEST_CASE("a convolution and a product that could not be made are made later", "[fault]") {
+  if (!test::kCanFailNew) {
+    WARN("skipped: a sanitizer's operator new cannot be told to fail");
+    return;
+  }
+  const Tensor x = randn({2, 3, 11, 13}), w = randn({5, 3, 3, 3}), a = randn({37, 41}), b = randn({41, 43});
+  const auto both = [&] {
+    const Tensor y = conv2d(x, w), c = matmul(a, b);
+    std::vector<float> bits = y.to_vector<float>();
+    for (const float element : c.to_vector<float>()) bits.push_back(element);
+    return bits;
+  };
+  std::vector<float> got;
+  int points = 0;
+  for (bool failed = true; failed; ++points) {
+    const test::FailingNew failing(points + 1, true);
+    try {
+      got = both();
+    } catch (const std::bad_alloc&) {
+    }
+    failed = failing.has_failed();
+  }
+  CHECK(points > 3);
+  CHECK(got == both());
+  // Of other sizes, never failed: the same elements by another call.
+  const Tensor y = conv2d(concatenate({x, x}, 0), w);
+  const std::vector<float> twice = y.to_vector<float>();
+  for (std::size_t i = 0; i < twice.size() / 2; ++i) CHECK(twice[i] == Approx(got[i]).margin(1e-5));
+}
+
 TEST_CASE("operator new fails at every point of a step", "[fault]") {
   if (!test::kCanFailNew) {
     WARN("skipped: a sanitizer's operator new cannot be told to fail");

@@ -64,7 +64,8 @@ class Plan {
     const ThreadScope scope(threads_);
     try {
       describe(Shapes(key.convolution));
-    } catch (const dnnl::error&) {
+    } catch (const dnnl::error& error) {
+      rethrow_out_of_memory(error);
       fast_ = false;
     }
   }
@@ -136,23 +137,16 @@ class Plan {
     forward_ = {{dnnl::prop_kind::forward_training, kDirect, s.x, s.w, s.bias, s.y, s.stride, s.dilation,
                  s.padding, s.padding},
                 attributes,
-                engine,
-                true};
+                engine};
     if (pass_ == ConvPass::forward) {
       accept(forward_, forward_.weights_desc());
     } else if (pass_ == ConvPass::backward_data) {
-      backward_data_ = {{kDirect, s.x, s.w, s.y, s.stride, s.dilation, s.padding, s.padding},
-                        attributes,
-                        engine,
-                        forward_,
-                        true};
+      backward_data_ = {
+          {kDirect, s.x, s.w, s.y, s.stride, s.dilation, s.padding, s.padding}, attributes, engine, forward_};
       accept(backward_data_, backward_data_.weights_desc());
     } else {
-      backward_weight_ = {{kDirect, s.x, s.w, s.y, s.stride, s.dilation, s.padding, s.padding},
-                          attributes,
-                          engine,
-                          forward_,
-                          true};
+      backward_weight_ = {
+          {kDirect, s.x, s.w, s.y, s.stride, s.dilation, s.padding, s.padding}, attributes, engine, forward_};
       accept(backward_weight_, backward_weight_.diff_weights_desc());
     }
     if (!fast_ || w_ == s.plain_w) return;
@@ -172,27 +166,29 @@ class Plan {
   void make_calls() {
     if (call_) return;
     if (reordered_) {
-      reorder_call_ = Call(dnnl::reorder(reorder_), {{DNNL_ARG_FROM, reorder_.src_desc()},
-                                                     {DNNL_ARG_TO, reorder_.dst_desc()},
-                                                     {DNNL_ARG_SCRATCHPAD, reorder_.scratchpad_desc()}});
+      reorder_call_ =
+          Call(make_primitive<dnnl::reorder>(reorder_), {{DNNL_ARG_FROM, reorder_.src_desc()},
+                                                         {DNNL_ARG_TO, reorder_.dst_desc()},
+                                                         {DNNL_ARG_SCRATCHPAD, reorder_.scratchpad_desc()}});
     }
     switch (pass_) {
       case ConvPass::forward:
-        call_ = Call(dnnl::convolution_forward(forward_), {{DNNL_ARG_SRC, forward_.src_desc()},
-                                                           {DNNL_ARG_WEIGHTS, w_},
-                                                           {DNNL_ARG_BIAS, forward_.bias_desc()},
-                                                           {DNNL_ARG_DST, forward_.dst_desc()},
-                                                           {DNNL_ARG_SCRATCHPAD, scratch_}});
+        call_ =
+            Call(make_primitive<dnnl::convolution_forward>(forward_), {{DNNL_ARG_SRC, forward_.src_desc()},
+                                                                       {DNNL_ARG_WEIGHTS, w_},
+                                                                       {DNNL_ARG_BIAS, forward_.bias_desc()},
+                                                                       {DNNL_ARG_DST, forward_.dst_desc()},
+                                                                       {DNNL_ARG_SCRATCHPAD, scratch_}});
         return;
       case ConvPass::backward_data:
-        call_ = Call(dnnl::convolution_backward_data(backward_data_),
+        call_ = Call(make_primitive<dnnl::convolution_backward_data>(backward_data_),
                      {{DNNL_ARG_DIFF_DST, backward_data_.diff_dst_desc()},
                       {DNNL_ARG_WEIGHTS, w_},
                       {DNNL_ARG_DIFF_SRC, backward_data_.diff_src_desc()},
                       {DNNL_ARG_SCRATCHPAD, scratch_}});
         return;
       case ConvPass::backward_weight:
-        call_ = Call(dnnl::convolution_backward_weights(backward_weight_),
+        call_ = Call(make_primitive<dnnl::convolution_backward_weights>(backward_weight_),
                      {{DNNL_ARG_SRC, backward_weight_.src_desc()},
                       {DNNL_ARG_DIFF_DST, backward_weight_.diff_dst_desc()},
                       {DNNL_ARG_DIFF_WEIGHTS, w_},

@@ -73,9 +73,10 @@ class Plan {
                  c = describe(p, p.result_dtype, p.c, p.m, p.n);
       const dnnl::matmul::desc desc =
           p.bias ? dnnl::matmul::desc(a, b, describe_bias(p), c) : dnnl::matmul::desc(a, b, c);
-      descriptor_ = dnnl::matmul::primitive_desc(desc, attributes, cpu_engine(), true);
+      descriptor_ = dnnl::matmul::primitive_desc(desc, attributes, cpu_engine());
       if (is_fast(descriptor_)) scratch_bytes_ = descriptor_.scratchpad_desc().get_size();
-    } catch (const dnnl::error&) {
+    } catch (const dnnl::error& error) {
+      rethrow_out_of_memory(error);
       scratch_bytes_.reset();
     }
   }
@@ -86,11 +87,11 @@ class Plan {
     const ThreadScope scope(threads_);
     if (!call_) {
       const dnnl::matmul::primitive_desc& d = descriptor_;
-      call_ = Call(dnnl::matmul(d), {{DNNL_ARG_SRC, d.src_desc()},
-                                     {DNNL_ARG_WEIGHTS, d.weights_desc()},
-                                     {DNNL_ARG_BIAS, d.bias_desc()},
-                                     {DNNL_ARG_DST, d.dst_desc()},
-                                     {DNNL_ARG_SCRATCHPAD, d.scratchpad_desc()}});
+      call_ = Call(make_primitive<dnnl::matmul>(d), {{DNNL_ARG_SRC, d.src_desc()},
+                                                     {DNNL_ARG_WEIGHTS, d.weights_desc()},
+                                                     {DNNL_ARG_BIAS, d.bias_desc()},
+                                                     {DNNL_ARG_DST, d.dst_desc()},
+                                                     {DNNL_ARG_SCRATCHPAD, d.scratchpad_desc()}});
     }
     call_({{DNNL_ARG_SRC, data.a},
            {DNNL_ARG_WEIGHTS, data.b},

@@ -6,8 +6,11 @@
 #include <omp.h>
 
 #include <cstddef>
+#include <future>
 #include <initializer_list>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -15,6 +18,7 @@
 
 #include "exact_teams.h"
 #include "parallel.h"
+#include "reprise/error.h"
 #include "reprise/kernels/dtype.h"
 
 namespace reprise::kernels::cpu::onednn {
@@ -33,6 +37,30 @@ inline dnnl::primitive_attr user_scratch() {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   return attributes;
+}
+
+/// Throws std::bad_alloc for an error that says so: that oneDNN lacks memory does not mean that it lacks an
+/// operation.
+inline void rethrow_out_of_memory(const dnnl::error& error) {
+  if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+}
+
+/// A new primitive. oneDNN remembers which are being made. Where that ended for want of memory it keeps a
+/// promise that nobody will fulfil, and every later attempt fails: then it is made to forget all, and asked
+/// once more.
+template <class Primitive, class PrimitiveDescriptor>
+Primitive make_primitive(const PrimitiveDescriptor& descriptor) {
+  try {
+    return Primitive(descriptor);
+  } catch (const std::future_error&) {
+    const int capacity = dnnl::get_primitive_cache_capacity();
+    dnnl::set_primitive_cache_capacity(0);
+    dnnl::set_primitive_cache_capacity(capacity);
+    return Primitive(descriptor);
+  } catch (const dnnl::error& error) {
+    rethrow_out_of_memory(error);
+    throw Error(std::string("[oneDNN] a primitive cannot be made: ") + error.what());
+  }
 }
 
 /// True when oneDNN has this operation, by another way than its reference loops.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "reprise/context.h"
+#include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/reduce.h"
 
 namespace reprise::detail {
@@ -44,6 +45,14 @@ void give_memory(const ForwardCall& call) {
   }
 }
 
+/// Kernels that have nothing to write leave at once, also what they would say of rows without elements.
+void zero_auxiliaries_of_nothing(const ForwardCall& call) {
+  if (call.table.auxiliaries == 0 || call.outputs[0]->spec.shape.numel() != 0) return;
+  const std::size_t visible = call.outputs.size() - static_cast<std::size_t>(call.table.auxiliaries);
+  for (Value* const value : call.outputs.subspan(visible))
+    kernels::fill(queue_of(value->spec.device), 0, view_of(*value));
+}
+
 }  // namespace
 
 void check_nan(const OpTable& table, Phase phase, const char* what, std::size_t index, const Value& value,
@@ -66,6 +75,7 @@ void run_forward(const ForwardCall& call) {
   const Exec exec(call.outputs[0]->spec.device, call.key);
   call.table.forward(call.op, exec, Inputs(call.inputs.data(), call.inputs.size()),
                      Outputs(call.outputs.data(), call.outputs.size()));
+  zero_auxiliaries_of_nothing(call);
   if (context().anomaly()) [[unlikely]] {
     for (std::size_t i = 0; i < call.outputs.size(); ++i) {
       check_nan(call.table, call.phase, "output", i, *call.outputs[i], call.inputs);

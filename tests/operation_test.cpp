@@ -1,6 +1,8 @@
 // Operations of a user: all that one may have, and that nothing is left behind when they throw.
 #include "tape_support.h"
 
+#include <limits>
+
 using namespace tape_test;
 
 namespace {
@@ -59,6 +61,18 @@ struct Halves {
 };
 
 }  // namespace
+
+TEST_CASE("statistics of rows without elements are written", "[operation]") {
+  const AnomalyMode anomaly;  // looks at auxiliaries, too
+  for (int i = 0; i < 20; ++i) {
+    { const Tensor junk = full({3}, std::numeric_limits<double>::quiet_NaN(), kDouble); }
+    const Tensor x = zeros({3, 0}, kDouble).set_requires_grad(true), w = zeros({0}, kDouble);
+    CHECK(layer_norm(x, w, w).numel() == 0);
+    CHECK(rms_norm(x, w).numel() == 0);
+    const Tensor q = zeros({1, 1, 3, 0}, kDouble).set_requires_grad(true);
+    CHECK(attention(q, q, q).numel() == 0);
+  }
+}
 
 TEST_CASE("an operation of a user has auxiliaries and scratch", "[operation]") {
   const NothingLeft check;

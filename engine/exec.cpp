@@ -73,13 +73,12 @@ namespace {
 
 kernels::ConstView Saved::input(std::size_t i) const {
   if (i >= node_.n_inputs || !(node_.saves.inputs >> i & 1u)) throw_unsaved(node_, "input", i);
-  return row_major_inputs_ == nullptr ? kernels::ConstView(view_of(*node_.inputs[i])) : row_major_inputs_[i];
+  return view_of(*(row_major_inputs_ == nullptr ? node_.inputs : row_major_inputs_)[i]);
 }
 
 kernels::ConstView Saved::output(std::size_t i) const {
   if (i >= node_.n_outputs || !(node_.saves.outputs >> i & 1u)) throw_unsaved(node_, "output", i);
-  return row_major_outputs_ == nullptr ? kernels::ConstView(view_of(*node_.outputs[i]))
-                                       : row_major_outputs_[i];
+  return view_of(*(row_major_outputs_ == nullptr ? node_.outputs : row_major_outputs_)[i]);
 }
 
 const Spec& Saved::input_spec(std::size_t i) const { return node_.inputs[i]->spec; }
@@ -88,39 +87,62 @@ std::size_t Saved::inputs() const { return node_.n_inputs; }
 
 namespace detail {
 
-RowMajorForward::RowMajorForward(const Exec& exec, Inputs in) : in_(in), views_(in.size()) {
-  for (std::size_t i = 0; i < in.size(); ++i) views_[i] = exec.contiguous(in[i]);
+bool RowMajorValues::set_row_major(std::size_t i, Value& value, const Exec& exec, bool with_elements) {
+  const kernels::View view = view_of(value);
+  if (!view || view.is_contiguous()) {
+    values_[i] = &value;
+    return false;
+  }
+  if (copies_ == nullptr) copies_ = std::make_unique<RowMajorCopy[]>(values_.size());
+  RowMajorCopy& copy = copies_[i];
+  const kernels::View target = exec.temporary(view.dtype, value.spec.shape);
+  if (with_elements) kernels::copy(exec.queue(), view, {target, kernels::Write::overwrite});
+  copy.storage.data = target.data;
+  copy.value.spec = value.spec;
+  copy.value.spec.channels_last = false;
+  copy.value.strides = row_major_strides(value.spec.shape);
+  copy.value.storage = &copy.storage;
+  values_[i] = &copy.value;
+  return true;
+}
+
+RowMajorForward::RowMajorForward(const Exec& exec, Inputs in) : values_(in.size()) {
+  for (std::size_t i = 0; i < in.size(); ++i) values_.set_row_major(i, *in.values_[i], exec, true);
 }
 
 RowMajorBackward::RowMajorBackward(const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx)
     : saved_(saved),
-      dy_(dy),
       dx_(dx),
       inputs_(saved.node_.n_inputs),
       outputs_(saved.node_.n_outputs),
       gradients_(dy.size()),
-      targets_(dx.size()) {
-  const Saves& saves = saved.node_.saves;
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    if (saves.inputs >> i & 1u) inputs_[i] = exec.contiguous(saved.input(i));
+      targets_(dx.size_),
+      slots_(dx.size_) {
+  const Node& node = saved.node_;
+  for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
+    if (node.saves.inputs >> i & 1u) inputs_.set_row_major(i, *node.inputs[i], exec, true);
   }
-  for (std::size_t i = 0; i < outputs_.size(); ++i) {
-    if (saves.outputs >> i & 1u) outputs_[i] = exec.contiguous(saved.output(i));
+  for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
+    if (node.saves.outputs >> i & 1u) outputs_.set_row_major(i, *node.outputs[i], exec, true);
   }
-  for (std::size_t i = 0; i < dy.size(); ++i) gradients_[i] = exec.contiguous(dy[i]);
-  for (std::size_t i = 0; i < dx.size(); ++i) {
-    targets_[i] = dx[i];
-    const kernels::View slot = targets_[i].view;
-    if (!slot || slot.is_contiguous()) continue;
-    const Shape shape(std::span(slot.sizes.data(), static_cast<std::size_t>(slot.rank)));
-    targets_[i] = {exec.temporary(slot.dtype, shape), kernels::Write::overwrite};
+  saved_.row_major_inputs_ = inputs_.data();
+  saved_.row_major_outputs_ = outputs_.data();
+  for (std::size_t i = 0; i < dy.size(); ++i) {
+    if (dy.has(i)) gradients_.set_row_major(i, *dy.gradients_[i], exec, true);
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    slots_[i] = dx.slots_[i];
+    if (!dx.wants(i)) continue;
+    if (targets_.set_row_major(i, *slots_[i].gradient, exec, false))
+      slots_[i].write = kernels::Write::overwrite;
+    slots_[i].gradient = targets_.data()[i];
   }
 }
 
 void RowMajorBackward::finish(const Exec& exec) const {
-  for (std::size_t i = 0; i < targets_.size(); ++i) {
-    const kernels::Target slot = dx_[i];
-    if (slot && targets_[i].view.data != slot.view.data) kernels::copy(exec.queue(), targets_[i].view, slot);
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].gradient == nullptr || slots_[i].gradient == dx_.slots_[i].gradient) continue;
+    kernels::copy(exec.queue(), view_of(*slots_[i].gradient), dx_[i]);
   }
 }
 

@@ -67,8 +67,7 @@ std::size_t place_count() {
 }
 
 ModuleScope::ModuleScope(std::string_view name, const char* file, int line) : WorkScope(context(), kPlace) {
-  Context& thread = context();
-  thread.place = place_in(thread.place, name, file, line);
+  thread_.place = place_in(thread_.place, name, file, line);
 }
 
 std::string location_of(const Place* place) {

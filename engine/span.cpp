@@ -31,48 +31,49 @@ void wait_for(Device device) noexcept {
 
 namespace detail {
 
-WorkScope::WorkScope(Context& thread, Part changes)
-    : outer_(std::exchange(thread.work, this)),
+WorkScope::WorkScope(Context& thread, Part changes) noexcept
+    : thread_(thread),
+      outer_(std::exchange(thread.work, this)),
       operation_before_(thread.operation),
       place_before_(thread.place),
       phase_before_(thread.phase),
       changes_(changes) {}
 
 WorkScope::~WorkScope() {
-  Context& thread = context();
-  if (thread.work != this) [[unlikely]] {
-    hand_on(thread);
+  if (thread_.work != this) [[unlikely]] {
+    hand_on();
     return;
   }
-  put_back(thread);
-  thread.work = outer_;
+  thread_.work = outer_;
+  thread_.operation = operation_before_;
+  thread_.place = place_before_;
+  thread_.phase = phase_before_;
 }
 
-void WorkScope::put_back(Context& thread) const noexcept {
-  if ((changes_ & kOperation) != 0) thread.operation = operation_before_;
-  if ((changes_ & kPhase) != 0) thread.phase = phase_before_;
-  if ((changes_ & kPlace) != 0) thread.place = place_before_;
-}
-
-/// Closes before scopes that were opened inside it: of those that change a part, the outermost will put it
-/// back to what this one found. A part that none of them changes is put back now.
-void WorkScope::hand_on(Context& thread) const noexcept {
-  WorkScope* operation = nullptr;
-  WorkScope* phase = nullptr;
-  WorkScope* place = nullptr;
-  WorkScope* inner = thread.work;
-  while (true) {
-    if ((inner->changes_ & kOperation) != 0) operation = inner;
-    if ((inner->changes_ & kPhase) != 0) phase = inner;
-    if ((inner->changes_ & kPlace) != 0) place = inner;
-    if (inner->outer_ == this) break;
-    inner = inner->outer_;
-  }
+/// Closes before scopes that were opened inside it.
+void WorkScope::hand_on() const noexcept {
+  hand_on(kOperation, &WorkScope::operation_before_, thread_.operation);
+  hand_on(kPhase, &WorkScope::phase_before_, thread_.phase);
+  hand_on(kPlace, &WorkScope::place_before_, thread_.place);
+  WorkScope* inner = thread_.work;
+  while (inner->outer_ != this) inner = inner->outer_;
   inner->outer_ = outer_;
-  if ((changes_ & kOperation) != 0)
-    (operation == nullptr ? thread.operation : operation->operation_before_) = operation_before_;
-  if ((changes_ & kPhase) != 0) (phase == nullptr ? thread.phase : phase->phase_before_) = phase_before_;
-  if ((changes_ & kPlace) != 0) (place == nullptr ? thread.place : place->place_before_) = place_before_;
+}
+
+/// The scopes inside this one found the part as it left it, up to the first that changes it too: they are to
+/// find it as this one did. If none changes it, it is so from now on.
+template <class T>
+void WorkScope::hand_on(Part part, T WorkScope::*before, T& now) const noexcept {
+  if ((changes_ & part) == 0) return;
+  WorkScope* last = nullptr;  // that found what this one left
+  for (WorkScope* inner = thread_.work; inner != this; inner = inner->outer_) {
+    if ((inner->changes_ & part) != 0) last = inner;
+  }
+  if (last == nullptr) {
+    now = this->*before;
+    last = thread_.work;
+  }
+  for (WorkScope* inner = last; inner != this; inner = inner->outer_) inner->*before = this->*before;
 }
 
 }  // namespace detail
@@ -91,11 +92,10 @@ SpanTrace::~SpanTrace() { context().spans = nullptr; }
 SpanScope::SpanScope(std::string_view operation, Phase phase, const Place* place, Device device,
                      const MemoryTag* segment)
     : WorkScope(context(), kAll), device_(device), has_range_(is_cuda(device)) {
-  Context& ctx = context();
-  ctx.operation = operation;
-  ctx.phase = phase;
-  ctx.place = place;
-  if (ctx.spans != nullptr) [[unlikely]]
+  thread_.operation = operation;
+  thread_.phase = phase;
+  thread_.place = place;
+  if (thread_.spans != nullptr) [[unlikely]]
     begin_span(segment);
   if (has_range_) kernels::cuda::push_range(operation.data());
 }
@@ -110,20 +110,19 @@ SpanScope::~SpanScope() {
 }
 
 void SpanScope::begin_span(const MemoryTag* segment) {
-  const Context& ctx = context();
-  SpanTrace& trace = *ctx.spans;
+  SpanTrace& trace = *thread_.spans;
   wait_for(device_);
   span_ = trace.spans_.size();
-  trace.spans_.push_back({.operation = ctx.operation,
-                          .phase = ctx.phase,
-                          .place = ctx.place,
+  trace.spans_.push_back({.operation = thread_.operation,
+                          .phase = thread_.phase,
+                          .place = thread_.place,
                           .segment = segment == nullptr ? std::string_view() : segment->name,
                           .start_ns = detail::now_ns() - trace.start_ns_});
   trace_ = trace.number_;
 }
 
 void SpanScope::end_span() noexcept {
-  SpanTrace* const trace = context().spans;
+  SpanTrace* const trace = thread_.spans;
   if (trace == nullptr || trace->number_ != trace_) return;
   wait_for(device_);
   trace->spans_[span_].end_ns = detail::now_ns() - trace->start_ns_;
@@ -131,7 +130,7 @@ void SpanScope::end_span() noexcept {
 
 PhaseScope::PhaseScope(Phase phase, Device device)
     : WorkScope(context(), kPhase), has_range_(is_cuda(device)) {
-  context().phase = phase;
+  thread_.phase = phase;
   if (has_range_) kernels::cuda::push_range(name_of(phase).data());
 }
 

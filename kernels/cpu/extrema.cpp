@@ -53,12 +53,6 @@ bool is_larger(C value, C most) {
   return value > most || (value != value && most == most);
 }
 
-/// NaN is where the largest is NaN.
-template <class C>
-bool is_largest(C value, C most) {
-  return value == most || (value != value && most != most);
-}
-
 /// The first of the largest in a row of n > 0 elements.
 template <class T>
 std::int64_t argmax_row(const T* row, std::int64_t stride, std::int64_t n) {
@@ -96,17 +90,28 @@ void max_backward(const Queue&, const ConstView& x, const ConstView& y, const Co
     const T *from = x.as<T>(), *most = y.as<T>(), *gradient = dy.as<T>();
     T* to = dx.view.as<T>();
     const bool accumulate = dx.write == Write::accumulate;
-    for_each_block(split, [&](const auto& block) {
+    const auto share_out = [&](const auto& block, auto is_largest) {
       std::int64_t ties[kResults] = {};
       for_each_element(split, block, [&](std::int64_t i, const auto& at) {
-        ties[i] += is_largest<C>(from[at[0]], most[at[1]]) ? 1 : 0;
+        ties[i] += is_largest(static_cast<C>(from[at[0]]), static_cast<C>(most[at[1]])) ? 1 : 0;
       });
       for_each_element(split, block, [&](std::int64_t i, const auto& at) {
-        const bool largest = is_largest<C>(from[at[0]], most[at[1]]);
+        const bool largest = is_largest(static_cast<C>(from[at[0]]), static_cast<C>(most[at[1]]));
         const C share = largest ? static_cast<C>(gradient[at[2]]) / static_cast<C>(ties[i]) : C(0);
         T& out = to[at[3]];
         out = static_cast<T>(accumulate ? static_cast<C>(out) + share : share);
       });
+    };
+    for_each_block(split, [&](const auto& block) {
+      bool has_nan = false;
+      for (std::int64_t i = 0; i < block.width; ++i) {
+        const C largest = most[block.offsets[1] + i * block.strides[1]];
+        has_nan = has_nan || largest != largest;
+      }
+      if (has_nan)  // asked once for a block, because the question costs as much as the comparison
+        share_out(block, [](C a, C b) { return a == b || (a != a && b != b); });
+      else
+        share_out(block, [](C a, C b) { return a == b; });
     });
   });
 }

@@ -16,9 +16,8 @@
 // `any_layout`.
 //
 // An operation without `backward` and `saves` gives no gradients. Optional members:
-//   static constexpr bool any_layout = true;       views and slots have the strides of the values, outputs
-//   the
-//                                                  order that `infer` says
+//   static constexpr bool any_layout = true;       views and slots have the strides of the values, and
+//                                                  outputs the order that `infer` says
 //   static constexpr int auxiliaries = n;          the last n outputs are the engine's own: only backward
 //   sees them static constexpr bool random = true;           `exec.key()` is this node's own random key
 //   static constexpr bool replayable = false;      its outputs are kept, never computed again
@@ -45,6 +44,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <string_view>
 #include <type_traits>
@@ -58,8 +58,9 @@
 namespace reprise {
 
 namespace detail {
+class RowMajorForward;
 class RowMajorBackward;
-}
+}  // namespace detail
 
 /// Bit i stands for input (or output) i.
 using GradMask = std::uint64_t;
@@ -91,19 +92,14 @@ class SpecSpan {
 class Inputs {
  public:
   Inputs(Value* const* values, std::size_t size) : values_(values), size_(size) {}
-  /// The same with row-major views in place of the values' own.
-  Inputs(Inputs inputs, const kernels::ConstView* row_major)
-      : values_(inputs.values_), size_(inputs.size_), row_major_(row_major) {}
   std::size_t size() const { return size_; }
-  kernels::ConstView operator[](std::size_t i) const {
-    return row_major_ == nullptr ? kernels::ConstView(view_of(*values_[i])) : row_major_[i];
-  }
+  kernels::ConstView operator[](std::size_t i) const { return view_of(*values_[i]); }
   const Spec& spec(std::size_t i) const { return values_[i]->spec; }
 
  private:
+  friend class detail::RowMajorForward;
   Value* const* values_;
   std::size_t size_;
-  const kernels::ConstView* row_major_ = nullptr;
 };
 
 /// Output values of a forward, auxiliaries last; a null view is an output that nobody needs.
@@ -152,9 +148,6 @@ class Exec {
 class Saved {
  public:
   explicit Saved(const Node& node) : node_(node) {}
-  /// With row-major views of the inputs and outputs in place of their own.
-  Saved(const Saved& saved, const kernels::ConstView* inputs, const kernels::ConstView* outputs)
-      : node_(saved.node_), row_major_inputs_(inputs), row_major_outputs_(outputs) {}
   kernels::ConstView input(std::size_t i) const;
   kernels::ConstView output(std::size_t i) const;
   const Spec& input_spec(std::size_t i) const;
@@ -164,28 +157,24 @@ class Saved {
  private:
   friend class detail::RowMajorBackward;
   const Node& node_;
-  const kernels::ConstView* row_major_inputs_ = nullptr;
-  const kernels::ConstView* row_major_outputs_ = nullptr;
+  Value* const* row_major_inputs_ = nullptr;  // in place of the node's own; null: those
+  Value* const* row_major_outputs_ = nullptr;
 };
 
 /// Gradients of the outputs; a null view stands for zeros.
 class OutGrads {
  public:
   OutGrads(Value* const* gradients, std::size_t size) : gradients_(gradients), size_(size) {}
-  /// The same with row-major views in place of the gradients' own.
-  OutGrads(OutGrads gradients, const kernels::ConstView* row_major)
-      : gradients_(gradients.gradients_), size_(gradients.size_), row_major_(row_major) {}
   std::size_t size() const { return size_; }
   bool has(std::size_t i) const { return i < size_ && gradients_[i] != nullptr; }
   kernels::ConstView operator[](std::size_t i) const {
-    if (!has(i)) return {};
-    return row_major_ == nullptr ? kernels::ConstView(view_of(*gradients_[i])) : row_major_[i];
+    return has(i) ? kernels::ConstView(view_of(*gradients_[i])) : kernels::ConstView();
   }
 
  private:
+  friend class detail::RowMajorBackward;
   Value* const* gradients_;
   std::size_t size_;
-  const kernels::ConstView* row_major_ = nullptr;
 };
 
 /// Where gradients of the inputs go: nothing (skip), or memory that is written or added to. Dense, row-major
@@ -205,15 +194,9 @@ class GradSlots {
     explicit operator bool() const { return activation != kernels::Activation::none; }
   };
   GradSlots(const Slot* slots, std::size_t size) : slots_(slots), size_(size) {}
-  /// The same with row-major memory in place of the slots' own.
-  GradSlots(GradSlots slots, const kernels::Target* row_major)
-      : slots_(slots.slots_), size_(slots.size_), row_major_(row_major) {}
-  std::size_t size() const { return size_; }
   bool wants(std::size_t i) const { return i < size_ && slots_[i].gradient != nullptr; }
   kernels::Target operator[](std::size_t i) const {
-    if (!wants(i)) return {};
-    return row_major_ == nullptr ? kernels::Target{view_of(*slots_[i].gradient), slots_[i].write}
-                                 : row_major_[i];
+    return wants(i) ? kernels::Target{view_of(*slots_[i].gradient), slots_[i].write} : kernels::Target{};
   }
   /// Only for operations with `applies_derivative`, and only input 0.
   Activated activated(std::size_t i) const {
@@ -222,40 +205,59 @@ class GradSlots {
   }
 
  private:
+  friend class detail::RowMajorBackward;
   const Slot* slots_;
   std::size_t size_;
-  const kernels::Target* row_major_ = nullptr;
 };
 
 namespace detail {
+
+/// Stands for a value that lies otherwise: the same elements, row-major, in scratch.
+struct RowMajorCopy {
+  Storage storage;
+  Value value;
+};
+
+/// Values as an operation sees them that takes row-major memory alone: themselves where they are, else
+/// copies. An operation with `any_layout` never meets this.
+class RowMajorValues {
+ public:
+  explicit RowMajorValues(std::size_t size) : values_(size) {}
+  Value* const* data() const { return values_.data(); }
+  std::size_t size() const { return values_.size(); }
+  /// Value i is a row-major counterpart of `value`, with or without its elements. True when it is another.
+  bool set_row_major(std::size_t i, Value& value, const Exec& exec, bool with_elements);
+
+ private:
+  InlineVector<Value*, 4> values_;
+  std::unique_ptr<RowMajorCopy[]> copies_;  // made when the first is needed
+};
 
 /// The inputs of a forward that takes row-major memory alone.
 class RowMajorForward {
  public:
   RowMajorForward(const Exec& exec, Inputs in);
-  Inputs inputs() const { return {in_, views_.data()}; }
+  Inputs inputs() const { return {values_.data(), values_.size()}; }
 
  private:
-  Inputs in_;
-  InlineVector<kernels::ConstView, 4> views_;
+  RowMajorValues values_;
 };
 
 /// What a backward that takes row-major memory alone reads and writes.
 class RowMajorBackward {
  public:
   RowMajorBackward(const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx);
-  Saved saved() const { return {saved_, inputs_.data(), outputs_.data()}; }
-  OutGrads gradients() const { return {dy_, gradients_.data()}; }
-  GradSlots slots() const { return {dx_, targets_.data()}; }
+  const Saved& saved() const { return saved_; }
+  OutGrads gradients() const { return {gradients_.data(), gradients_.size()}; }
+  GradSlots slots() const { return {slots_.data(), slots_.size()}; }
   /// Brings what was written beside the slots to where it belongs.
   void finish(const Exec& exec) const;
 
  private:
-  const Saved& saved_;
-  OutGrads dy_;
+  Saved saved_;
   GradSlots dx_;
-  InlineVector<kernels::ConstView, 4> inputs_, outputs_, gradients_;
-  InlineVector<kernels::Target, 4> targets_;
+  RowMajorValues inputs_, outputs_, gradients_, targets_;
+  InlineVector<GradSlots::Slot, 4> slots_;
 };
 
 }  // namespace detail

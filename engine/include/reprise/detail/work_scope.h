@@ -23,15 +23,19 @@ class WorkScope {
  protected:
   enum Part : std::uint8_t { kOperation = 1, kPhase = 2, kPlace = 4, kAll = 7 };
 
-  /// The scope is open from here on; what it changes is up to the kind that it is.
-  WorkScope(Context& thread, Part changes);
+  /// The scope is open from here on; what it changes of the thread is up to the kind that it is.
+  WorkScope(Context& thread, Part changes) noexcept;
   ~WorkScope();
 
+  Context& thread_;
+
  private:
-  void hand_on(Context& thread) const noexcept;
-  void put_back(Context& thread) const noexcept;
+  void hand_on() const noexcept;
+  template <class T>
+  void hand_on(Part part, T WorkScope::*before, T& now) const noexcept;
 
   WorkScope* outer_;
+  // All three as they were when the scope opened, whatever it changes.
   std::string_view operation_before_;
   const Place* place_before_;
   Phase phase_before_;

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "reprise/detail/inline_vector.h"
-#include "reprise/tensor.h"
+#include "reprise/value.h"
 
 namespace reprise::detail {
 
@@ -27,9 +27,9 @@ class OwnedValues {
     if (values_[i] != nullptr) drop_user(values_[i]);
     values_[i] = value;
   }
-  /// Takes over a new value, which nobody counts yet. It is gone when this fails.
+  void reserve(std::size_t size) { values_.reserve(size); }
+  /// Counts a value as used; there must be room.
   void push_back(Value* value) {
-    Tensor owner = Tensor::share(value);
     values_.push_back(value);
     add_user(value);
   }

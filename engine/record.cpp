@@ -99,6 +99,7 @@ void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, co
   TensorList in;
   for (const Tensor& tensor : inputs) in.push_back(tensor.value());
   OwnedValues owned;
+  owned.reserve(specs.size());
   for (const Spec& spec : specs) {
     owned.push_back(make_leaf(spec));
   }
@@ -107,7 +108,7 @@ void run_unrecorded(const OpTable& table, void* op, std::span<Tensor> inputs, co
       {table, op, in, owned.span(), key, Category::activations, Phase::forward, context().place, reused});
   const std::size_t visible = specs.size() - static_cast<std::size_t>(table.auxiliaries);
   outputs.reserve(visible);
-  for (std::size_t i = 0; i < visible; ++i) outputs.adopt(owned[i]);
+  for (std::size_t i = 0; i < visible; ++i) outputs.take_over(owned.take(i));
 }
 
 void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, const Specs& specs,

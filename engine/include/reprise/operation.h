@@ -386,6 +386,8 @@ class RecordedOutputs {
     values_.push_back(value);
     add_user(value);
   }
+  /// Takes over a count that the caller holds; there must be room.
+  void take_over(Value* value) { values_.push_back(value); }
   std::size_t size() const { return values_.size(); }
   Tensor take(std::size_t i) { return Tensor::adopt(std::exchange(values_[i], nullptr)); }
 

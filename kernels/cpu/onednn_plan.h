@@ -45,18 +45,25 @@ inline void rethrow_out_of_memory(const dnnl::error& error) {
   if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
 }
 
-/// A new primitive. oneDNN remembers which are being made. Where that ended for want of memory it keeps a
-/// promise that nobody will fulfil, and every later attempt fails: then it is made to forget all, and asked
-/// once more.
-template <class Primitive, class PrimitiveDescriptor>
-Primitive make_primitive(const PrimitiveDescriptor& descriptor) {
+/// What f() makes with oneDNN, which remembers the primitives that are being made. Where that ended for want
+/// of memory it keeps a promise that nobody will fulfil, and every later attempt fails: then it is made to
+/// forget all, and asked once more.
+template <class F>
+decltype(auto) ask_again(F&& f) {
   try {
-    return Primitive(descriptor);
+    return f();
   } catch (const std::future_error&) {
     const int capacity = dnnl::get_primitive_cache_capacity();
     dnnl::set_primitive_cache_capacity(0);
     dnnl::set_primitive_cache_capacity(capacity);
-    return Primitive(descriptor);
+    return f();
+  }
+}
+
+template <class Primitive, class PrimitiveDescriptor>
+Primitive make_primitive(const PrimitiveDescriptor& descriptor) {
+  try {
+    return ask_again([&] { return Primitive(descriptor); });
   } catch (const dnnl::error& error) {
     rethrow_out_of_memory(error);
     throw Error(std::string("[oneDNN] a primitive cannot be made: ") + error.what());
@@ -157,7 +164,7 @@ class PlanCache {
     if (const auto found = plans_.find(key); found != plans_.end()) return found->second;
     // Generated code is some ten KiB a plan: shapes that never return must not fill the memory.
     if (plans_.size() >= kCapacity) plans_.clear();
-    return plans_.try_emplace(key, key).first->second;
+    return ask_again([&]() -> Plan& { return plans_.try_emplace(key, key).first->second; });
   }
 
  private:

@@ -148,11 +148,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   load_tile<T, kWidth, kQueries, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads), first,
                                            problem);
   load(0);
-  // The larger score must have the larger product with the exponent, which may be negative or 0; no product
-  // is rounded on the way, as the backward's is not.
-  const bool grows = problem.exponent > 0.0f;
-  const float sign = problem.exponent < 0.0f ? -1.0f : 0.0f;
-  const float exponent = grows ? problem.exponent : sign < 0.0f ? -problem.exponent : 1.0f;
+  const Exponents exponents(problem);
   const T* const query_rows = queries + 16 * kM * warp_id() * kPitch<T, kWidth>;
   Rows<kWidth> rows;
   for (int tile = 0; tile < tiles; ++tile) {
@@ -164,13 +160,13 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
     const T* const keys = inner + tile % 2 * 2 * kTile;
     float s[kM][kN][4];
     score_product<T, kWidth>(query_rows, keys, s);
-    if (!grows) {
+    if (exponents.sign != 1.0f) {
 #pragma unroll
-      for (int i = 0; i < kM * kN * 4; ++i) s[i / (4 * kN)][i / 4 % kN][i % 4] *= sign;
+      for (int i = 0; i < kM * kN * 4; ++i) s[i / (4 * kN)][i / 4 % kN][i % 4] *= exponents.sign;
     }
     if (key + kKeys > problem.length || (problem.causal && key + kKeys - 1 > row))
       mask_scores(s, row, key, problem);
-    rows.softmax(s, exponent);
+    rows.softmax(s, exponents.exponent);
     if constexpr (kDropout) {
       const Dropout dropout(problem);
 #pragma unroll

@@ -19,11 +19,6 @@ __device__ __forceinline__ int row_of(int i) { return 4 * ty() + i % 4 + i / 4 *
 template <int kWidth>
 inline constexpr int kTileOf = kRows* kPitch<float, kWidth>;
 
-/// A score as an exponent of two: rounded where it is made, lest a compiler does so in the forward only.
-__device__ __forceinline__ float exponent_of(float score, const Problem& problem) {
-  return __fmul_rn(score, problem.exponent);
-}
-
 /// Four neighbours of a tile's row.
 struct Four {
   float x[4];

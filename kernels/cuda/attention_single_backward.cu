@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         const float factor = !kDropout                             ? 1.0f
                              : (dropped >> (i * kN + j) & 1u) != 0 ? 0.0f
                                                                    : problem.keep_scale;
-        const float probability = visible ? exp2f(exponent_of(p[i][j], problem) - shift) * inverse : 0.0f;
+        const float probability = visible ? exp2f(fmaf(p[i][j], problem.exponent, -shift)) * inverse : 0.0f;
         g[i][j] = probability * (g[i][j] * factor - delta);
         p[i][j] = probability * factor;
       }
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kThreads, 2)
                              : (dropped >> (i * kN + j) & 1u) != 0 ? 0.0f
                                                                    : problem.keep_scale;
         const float probability =
-            key + tx() + 16 * j < end ? exp2f(exponent_of(p[i][j], problem) - shift[i]) * inverse[i] : 0.0f;
+            key + tx() + 16 * j < end ? exp2f(fmaf(p[i][j], problem.exponent, -shift[i])) * inverse[i] : 0.0f;
         g[i][j] = probability * (g[i][j] * factor - delta[i]);
       }
     }

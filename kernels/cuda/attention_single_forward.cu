@@ -27,16 +27,17 @@ struct Rows {
     }
   }
 
-  /// Scores become exp2(score - maximum).
-  __device__ __forceinline__ void softmax(float (&s)[kOfThread][kN]) {
+  /// Scores become exp2(exponent * score - maximum).
+  __device__ __forceinline__ void softmax(float (&s)[kOfThread][kN], float exponent) {
 #pragma unroll
     for (int i = 0; i < kOfThread; ++i) {
-      float largest = maximum[i];
+      float largest = -INFINITY;
 #pragma unroll
       for (int j = 0; j < kN; ++j) largest = fmaxf(largest, s[i][j]);
 #pragma unroll
       for (int step = 1; step < 16; step *= 2)
         largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, step));
+      largest = fmaxf(maximum[i], largest * exponent);
       // A row that has only seen -inf must not compute inf - inf.
       const float shift = largest == -INFINITY ? 0.0f : largest;
       const float growth = exp2f(maximum[i] - shift);
@@ -44,7 +45,7 @@ struct Rows {
       sum[i] *= growth;
 #pragma unroll
       for (int j = 0; j < kN; ++j) {
-        s[i][j] = exp2f(s[i][j] - shift);
+        s[i][j] = exp2f(fmaf(s[i][j], exponent, -shift));
         sum[i] += s[i][j];
       }
 #pragma unroll
@@ -53,16 +54,15 @@ struct Rows {
   }
 };
 
-/// Scores become powers of two's exponents, -inf where a query must not see a key.
-__device__ __forceinline__ void scale_and_mask(float (&s)[kOfThread][kN], int query, int key,
-                                               const Problem& problem) {
+/// Scores get the sign, and are -inf where a query must not see a key.
+__device__ __forceinline__ void sign_and_mask(float (&s)[kOfThread][kN], float sign, int query, int key,
+                                              const Problem& problem) {
 #pragma unroll
   for (int i = 0; i < kOfThread; ++i) {
     const int after = query + row_of(i) + 1;
     const int end = problem.causal && after < problem.length ? after : problem.length;
 #pragma unroll
-    for (int j = 0; j < kN; ++j)
-      s[i][j] = key + tx() + 16 * j < end ? exponent_of(s[i][j], problem) : -INFINITY;
+    for (int j = 0; j < kN; ++j) s[i][j] = key + tx() + 16 * j < end ? s[i][j] * sign : -INFINITY;
   }
 }
 
@@ -78,6 +78,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   const int seen = problem.causal ? min(problem.length, first + kRows) : problem.length;
   load_tile<float, kWidth, kRows, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads), first,
                                             problem);
+  const Exponents exponents(problem);
   Rows<kWidth> rows;
   for (int key = 0; key < seen; key += kKeys) {
     load_tile<float, kWidth, kKeys, kThreads>(keys, tensors.k, tensors.k.of(sequence, problem.heads), key,
@@ -89,8 +90,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
     __syncthreads();  // all tiles are there for all
     float s[kOfThread][kN];
     score_product<kWidth>(queries, keys, s);
-    scale_and_mask(s, first, key, problem);
-    rows.softmax(s);
+    sign_and_mask(s, exponents.sign, first, key, problem);
+    rows.softmax(s, exponents.exponent);
     if constexpr (kDropout) {
       const std::uint32_t dropped = dropped_keys<kN>(Dropout(problem), problem, sequence, first, key);
 #pragma unroll

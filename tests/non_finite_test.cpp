@@ -233,6 +233,18 @@ TEST_CASE("reductions over nothing", "[non-finite]") {
   }
 }
 
+TEST_CASE("cross entropy without classes", "[non-finite]") {
+  const NothingLeft check;
+  const Tensor x = zeros({3, 0}, kDouble).set_requires_grad(true);
+  const Tensor ignored = full({3}, -100, {.dtype = DType::int64});
+  const Tensor losses = cross_entropy(x, ignored, Reduction::none);
+  CHECK(same(losses, Doubles(3, 0)));
+  sum(losses).backward();
+  CHECK(x.grad().shape() == x.shape());
+  CHECK(same(cross_entropy(x, ignored), {kNaN}));
+  CHECK_THROWS_WITH(cross_entropy(x, arange(3)), Contains("target 0 is outside [0, 0)"));
+}
+
 TEST_CASE("the transpose of a scalar is the scalar", "[non-finite]") {
   const NothingLeft check;
   const Tensor x = leaf(2.5);

@@ -301,7 +301,7 @@ Slot Player::make_slot(Node& node, std::uint32_t i, std::span<const Slot> earlie
   bool twice = false;
   for (std::uint32_t j = 0; j < i; ++j) twice |= earlier[j].gradient != nullptr && node.inputs[j] == &input;
   if (!twice && input.is_leaf) {
-    if (Value* const sum = leaves_.addable(input)) return {sum, kernels::Write::accumulate};
+    if (Value* const sum = leaves_.addable(input, node)) return {sum, kernels::Write::accumulate};
   } else if (!twice && input.gradient != nullptr) {
     make_addable(input.gradient, input);
     return {input.gradient, kernels::Write::accumulate};

@@ -20,6 +20,13 @@ void accumulate(Value& leaf, Tensor gradient) {
   leaf.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
 }
 
+/// Whether the node's backward reads that memory: the user may have made a leaf's gradient an operand.
+bool reads(Node& node, const Storage& memory) {
+  bool found = false;
+  for_each_saved(node, [&](const Value& value) { found |= value.storage == &memory; });
+  return found;
+}
+
 /// Waits until no call adds to the leaf, and keeps others from it meanwhile.
 class Turn {
  public:
@@ -72,12 +79,10 @@ void LeafGradients::release_claims() noexcept {
   }
 }
 
-Value* LeafGradients::addable(Value& leaf) {
+Value* LeafGradients::addable(Value& leaf, Node& reader) {
   if (claim(leaf)) {
-    // Memory that is saved, or seen by other values, may be what the kernel reads.
     if (leaf.gradient == nullptr || !is_dense_like(*leaf.gradient, leaf) ||
-        leaf.gradient->keepers.load(std::memory_order_acquire) != 1 ||
-        leaf.gradient->storage->refs.load(std::memory_order_acquire) != 1)
+        reads(reader, *leaf.gradient->storage))
       return nullptr;
     leaf.gradient->storage->version.fetch_add(1, std::memory_order_relaxed);
     return leaf.gradient;

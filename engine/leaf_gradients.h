@@ -22,8 +22,9 @@ class LeafGradients {
   /// No leaf's own gradient is changed by this call.
   void collect_all() { collects_all_ = true; }
 
-  /// The gradient so far, for a kernel to add to; null when there is none yet.
-  Value* addable(Value& leaf);
+  /// The gradient so far, for the kernel of `reader` to add to; null when there is none yet, or it reads that
+  /// memory.
+  Value* addable(Value& leaf, Node& reader);
 
   void add(Value& leaf, Tensor gradient);
 

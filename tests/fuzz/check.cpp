@@ -119,7 +119,7 @@ std::optional<Finding> compare(const Program& program, const Outcome& right, con
     // need it sooner or elsewhere. Or it gives the old value again, where the program without segments
     // refuses to read memory that was changed through an alias.
     const std::uint32_t at = r != nullptr ? r->at : g->at;
-    if (got.changed && (refuses_changed(right.log, at) || refuses_changed(got.log, at))) {
+    if ((right.changed || got.changed) && (refuses_changed(right.log, at) || refuses_changed(got.log, at))) {
       stale |= !same_errors(right, got, at);
       return {};
     }

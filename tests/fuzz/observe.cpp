@@ -51,7 +51,8 @@ Thrown classify(bool& stale, std::string& text) {
     return text = e.what(), Thrown::value;
   } catch (const TapeError& e) {
     text = e.what();
-    stale = text.find("was changed in place") != std::string::npos;
+    stale = text.find("was changed in place") != std::string::npos ||
+            text.find("another thread's tape; change a clone()") != std::string::npos;
     return Thrown::tape;
   } catch (const AnomalyError& e) {
     return text = e.what(), Thrown::anomaly;

@@ -6,7 +6,6 @@
 #include <omp.h>
 
 #include <cstddef>
-#include <future>
 #include <initializer_list>
 #include <new>
 #include <oneapi/dnnl/dnnl.hpp>
@@ -23,8 +22,14 @@
 
 namespace reprise::kernels::cpu::onednn {
 
+/// The first call switches off oneDNN's own cache of primitives, for the process: plans are kept here. Once
+/// that cache was full, or making a primitive had run out of memory, later ones failed (a promise that nobody
+/// keeps), crashed or never ended with oneDNN 2.6.
 inline const dnnl::engine& cpu_engine() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine engine = [] {
+    dnnl::set_primitive_cache_capacity(0);
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return engine;
 }
 
@@ -45,25 +50,10 @@ inline void rethrow_out_of_memory(const dnnl::error& error) {
   if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
 }
 
-/// What f() makes with oneDNN, which remembers the primitives that are being made. Where that ended for want
-/// of memory it keeps a promise that nobody will fulfil, and every later attempt fails: then it is made to
-/// forget all, and asked once more.
-template <class F>
-decltype(auto) ask_again(F&& f) {
-  try {
-    return f();
-  } catch (const std::future_error&) {
-    const int capacity = dnnl::get_primitive_cache_capacity();
-    dnnl::set_primitive_cache_capacity(0);
-    dnnl::set_primitive_cache_capacity(capacity);
-    return f();
-  }
-}
-
 template <class Primitive, class PrimitiveDescriptor>
 Primitive make_primitive(const PrimitiveDescriptor& descriptor) {
   try {
-    return ask_again([&] { return Primitive(descriptor); });
+    return Primitive(descriptor);
   } catch (const dnnl::error& error) {
     rethrow_out_of_memory(error);
     throw Error(std::string("[oneDNN] a primitive cannot be made: ") + error.what());
@@ -164,7 +154,7 @@ class PlanCache {
     if (const auto found = plans_.find(key); found != plans_.end()) return found->second;
     // Generated code is some ten KiB a plan: shapes that never return must not fill the memory.
     if (plans_.size() >= kCapacity) plans_.clear();
-    return ask_again([&]() -> Plan& { return plans_.try_emplace(key, key).first->second; });
+    return plans_.try_emplace(key, key).first->second;
   }
 
  private:

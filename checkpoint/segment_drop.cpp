@@ -115,17 +115,22 @@ void SegmentRegion::derive() noexcept {
     if (holds_base_) drop_keeper(&value);
   });
   stale_ = false;
+  changes_ = 0;
 }
 
 void SegmentRegion::drop() noexcept {
   SpareSegments::of(*tape_).remove(*this);
+  drops_later_ = parts_.scheduled > 0 && prepared_pass_ == tape_->pass;
+  if (drops_later_) return;
   // Played to the end but for an error, it holds what a backward can still read, as without segments.
   const bool stands_alone = parent_ == nullptr || parent_->state_ == State::whole;
   if (state_ == State::dropped || finished_ || (!holds_base_ && stands_alone)) return;
   const DeferDestruction until_dropped;
-  state_ = State::dropped;
+  const bool was_whole = std::exchange(state_, State::dropped) == State::whole;
   for_each_nested([](SegmentRegion& nested) { nested.drop(); });
-  derive();
+  // Many losses of one segment that are played one by one must not cost a walk through all of it each.
+  constexpr std::int64_t kAlwaysDerived = 64;
+  if (was_whole || parts_.open < kAlwaysDerived || 8 * changes_ > parts_.open) derive();
   for_each_own_node([](Node& node) { release_saved(node); });
   for_each_nested([](SegmentRegion& nested) { nested.release_base(); });
 }

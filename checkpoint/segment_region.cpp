@@ -111,7 +111,10 @@ void SegmentRegion::recorded(Node& node) {
        region = region->parent() == nullptr ? nullptr : region->parent()->cheap_)
     region->own_outputs_ += node.n_outputs;
   link(node);
-  if (node.needs == 0) return;
+  if (node.needs == 0) {
+    ++outermost_->idle_nodes_;
+    return;
+  }
   ++parts_.open;
   parts_changed();
 }
@@ -135,11 +138,17 @@ void SegmentRegion::erased(Node& node) noexcept {
   for (SegmentRegion* region = cheap_; region != nullptr;
        region = region->parent() == nullptr ? nullptr : region->parent()->cheap_)
     region->own_outputs_ -= node.n_outputs;
-  for (SegmentRegion* region = this; region != nullptr && !region->stale_; region = region->parent())
-    region->stale_ = true;
+  note_change();
+  if (node.needs == 0) --outermost_->idle_nodes_;
   if (node.needs == 0 || node.played) return;
   --parts_.open;
   parts_changed();
+}
+
+void SegmentRegion::note_change() noexcept {
+  ++changes_;
+  for (SegmentRegion* region = this; region != nullptr && !region->stale_; region = region->parent())
+    region->stale_ = true;
 }
 
 void SegmentRegion::keep(Value& value) {
@@ -167,8 +176,7 @@ void SegmentRegion::passed(Node&, bool for_good) noexcept {
   --parts_.complete;
   if (for_good) {
     --parts_.open;
-    for (SegmentRegion* region = this; region != nullptr && !region->stale_; region = region->parent())
-      region->stale_ = true;
+    note_change();
   }
   parts_changed();
 }
@@ -200,7 +208,7 @@ void SegmentRegion::parts_changed() noexcept {
 void SegmentRegion::settle() noexcept {
   if (parts_.open == 0) {
     if (closed_) finish();
-  } else if (parts_.scheduled == 0 && state_ == State::restored) {
+  } else if (parts_.scheduled == 0 && (state_ == State::restored || drops_later_)) {
     drop();
   }
 }
@@ -224,6 +232,7 @@ void SegmentRegion::close(bool may_drop) noexcept {
   last_ = tape_->next_sequence - 1;
   if (parent_ != nullptr) parent_->height_ = std::max(parent_->height_, height_ + 1);
   const DeferDestruction until_closed;
+  if (this == outermost_) forget_idle();
   settle();
   report_parts();
   if (finished_ || !may_drop) return;
@@ -232,6 +241,25 @@ void SegmentRegion::close(bool may_drop) noexcept {
     SpareSegments::of(*tape_).add(*this);
   else
     drop();
+}
+
+/// No more readers come: nodes that want no gradient and lead to nothing that a backward reads forget their
+/// inputs. A metric computed without gradient would otherwise keep all that it was computed from, and a
+/// running average with it every step before.
+void SegmentRegion::forget_idle() noexcept {
+  if (idle_nodes_ == 0) return;
+  const DeferDestruction until_forgotten;
+  const std::uint64_t mark = next_mark();
+  for_each_inside_of(*this, [&](SegmentRegion& region) {
+    if (region.parts_.open > 0) region.follow_reads(mark, 0);
+  });
+  Node* idle = nullptr;
+  for_each_node([&](Node& node) {
+    const bool dying = node.live_outputs.load(std::memory_order_relaxed) == 0;
+    if (node.needs == 0 && node.mark != mark && !dying && !node.retired)
+      node.grave = std::exchange(idle, &node);
+  });
+  retire(idle);
 }
 
 /// Nothing of the segment will be played again. Once that holds for all of an outermost one, its nodes forget

@@ -107,6 +107,8 @@ class SegmentRegion final : public Region {
   void parts_changed() noexcept;
   void settle() noexcept;
   void finish() noexcept;
+  void forget_idle() noexcept;
+  void note_change() noexcept;
 
   // segment_drop.cpp: what stays, what goes
   void choose_what_stays() noexcept;
@@ -145,7 +147,10 @@ class SegmentRegion final : public Region {
   bool holds_base_ = true;
   bool closed_ = false;
   bool finished_ = false;
-  bool stale_ = false;  // something in it was played or has gone since the base was derived
+  bool stale_ = false;           // something in it was played or has gone since the base was derived
+  bool drops_later_ = false;     // it was to be dropped while it was being played
+  std::int64_t changes_ = 0;     // own nodes that were played or have gone since then
+  std::int64_t idle_nodes_ = 0;  // of an outermost one, those inside included: that want no gradient
   std::atomic<bool> abandoned_{false};
   std::atomic<bool> abandoned_inside_{false};  // in an outermost one: it, or one inside, is
   Parts parts_;

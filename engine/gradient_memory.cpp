@@ -101,7 +101,8 @@ Tensor run_hooks(const Value& value, Tensor gradient) {
     Tensor replaced = (*hook)(gradient);
     if (!replaced.defined()) continue;
     check_gradient(replaced, value, "what a hook returned");
-    gradient = std::move(replaced);
+    // A gradient is no part of the tape, whatever the hook computed it from.
+    gradient = replaced.is_leaf() && !replaced.requires_grad() ? std::move(replaced) : replaced.detach();
   }
   return gradient;
 }

@@ -122,6 +122,11 @@ void Tensor::set_grad(Tensor gradient) {
 
 void Tensor::clear_grad() {
   Value& value = checked();
+  if (value.claimed_by.load(std::memory_order_relaxed) != 0) {
+    throw TapeError(
+        fmt::format("[grad] a backward is adding to the gradient of {}; clear or set it after the backward",
+                    describe(value)));
+  }
   if (value.is_leaf && value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
   value.gradient_incomplete = false;
 }

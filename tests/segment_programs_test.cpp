@@ -258,6 +258,72 @@ TEST_CASE("a result that took over the memory of a slice is replayed from its st
   });
 }
 
+TEST_CASE("a hook ends a segment that is being played", "[segment]") {
+  same_bits([](bool segments, const SegmentOptions& options) {
+    Tensor w = leaf_values({6});
+    auto outer = std::make_unique<Maybe>(segments, options);
+    const Tensor a = exp(w * 0.5);
+    const Tensor b = sin(tanh(a));
+    b.on_gradient([&](const Tensor&) {
+      outer->end();
+      overwrite_free_memory({6});
+      return Tensor();
+    });
+    sum(cos(b)).backward();
+    return Bits{bits_of(w.grad())};
+  });
+}
+
+TEST_CASE("a metric without gradient keeps nothing of the steps before", "[segment][memory]") {
+  Tensor w = leaf_values({16, 16});
+  const Tensor x = values({4, 16});
+  Tensor average = zeros({}, kDouble);
+  std::int64_t nodes = 0, bytes = 0;
+  for (const int way : {0, 1, 2, 3}) {
+    for (int step = 0; step < 20; ++step) {
+      Tensor loss;
+      try {
+        const Segment segment("s", {.spare_last = way != 1});
+        Tensor h = tanh(matmul(x, w));
+        const Tensor aux = square(tanh(h));
+        {
+          const NoGrad no_grad;
+          average = average + mean(aux);
+        }
+        h = exp(h);
+        if (way == 2) throw std::runtime_error("midway");
+        loss = sum(h);
+      } catch (const std::runtime_error&) {
+      }
+      if (loss.defined() && way != 3) loss.backward();  // way 3: an evaluation
+      loss = Tensor();
+      w.clear_grad();
+      if (step == 1) nodes = live_nodes(), bytes = live_bytes();
+    }
+    CAPTURE(way);
+    CHECK(live_nodes() == nodes);
+    CHECK(live_bytes() == bytes);
+  }
+}
+
+TEST_CASE("many losses of one segment are played one by one", "[segment]") {
+  const NothingLeft check;
+  Tensor w = leaf_values({1});
+  std::vector<Tensor> losses;
+  const auto start = std::chrono::steady_clock::now();
+  {
+    const Segment segment("s", {.spare_last = false});
+    for (int i = 0; i < 4000; ++i) losses.push_back(sum(square(tanh(tanh(w * double(i))))));
+  }
+  for (const Tensor& loss : losses) loss.backward();
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+  const auto got = bits_of(w.grad());
+  w.clear_grad();
+  losses.clear();
+  for (int i = 0; i < 4000; ++i) sum(square(tanh(tanh(w * double(i))))).backward();
+  CHECK(got == bits_of(w.grad()));
+}
+
 TEST_CASE("segments that end out of order end together", "[segment]") {
   const NothingLeft check;
   Tensor w = leaf_values({6});

@@ -198,3 +198,24 @@ TEST_CASE("hooks may change the list of hooks, drop handles and fail", "[tape]")
   CHECK(added == 100);
   CHECK(elements_of(w.grad()) == Doubles{7, 7, 7});
 }
+
+TEST_CASE("a hook may not clear what is being added to, and its result is no part of the tape", "[tape]") {
+  const NothingLeft check;
+  Tensor x = leaf({1, 2}, {2}), w = leaf({3, 4}, {2});
+  Tensor h = x * 2.0;
+  h.on_gradient([&](const Tensor&) {
+    x.clear_grad();
+    return Tensor();
+  });
+  CHECK_THROWS_WITH(sum(h + x).backward(), Contains("clear or set it after the backward"));
+  CHECK_FALSE(x.grad().defined());
+  h = Tensor();
+  const std::int64_t nodes = live_nodes();
+  x.on_gradient([&](const Tensor& g) { return g * w; });
+  sum(x * 2.0).backward();
+  CHECK(elements_of(x.grad()) == Doubles{6, 8});
+  CHECK_FALSE(x.grad().requires_grad());
+  CHECK(live_nodes() == nodes);
+  x.grad().mul_(0.5);
+  CHECK(elements_of(x.grad()) == Doubles{3, 4});
+}

@@ -134,6 +134,13 @@ void copy_state(const std::vector<NamedTensor>& members, const std::vector<Named
     require_changeable("load_state", tensor);
   }
   if (!given.empty()) throw Error(fmt::format("[load_state] the module has no '{}'", given.begin()->first));
+  // A source may be another member, as when two are swapped: all are read before the first is written.
+  for (auto& [to, from] : copies) {
+    const bool is_member = std::any_of(copies.begin(), copies.end(), [&, source = from](const auto& copy) {
+      return &copy.first != &to && source.shares_storage_with(copy.first);
+    });
+    if (is_member) from = from.clone();
+  }
   for (auto& [to, from] : copies) to.copy_(from);
 }
 

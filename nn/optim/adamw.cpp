@@ -20,8 +20,8 @@ AdamW::AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& opti
   const std::vector<DecayedParameter> parameters = checked_parameters("AdamW", groups);
   device_ = device_of(parameters);
   for (const auto& [parameter, decay] : parameters) {
-    entries_.push_back(
-        {parameter, state_like(parameter), state_like(parameter), master_of(parameter), decay, 0});
+    entries_.push_back({parameter, state_like(parameter), state_like(parameter), master_of(parameter), decay,
+                        0, parameter.version()});
   }
   std::vector<Tensor> changed = state();
   for (const Entry& entry : entries_) changed.push_back(entry.parameter);
@@ -64,6 +64,7 @@ void AdamW::run(const std::vector<Launch>& all, double lr, const Tensor& gradien
                             entry->weight_decay, view_or_null(entry->master)});
     }
   }
+  for (Entry& entry : entries_) follow_parameter(entry.parameter, entry.master, entry.version);
   memory.begin();
   for (std::size_t i = 0; i < all.size(); ++i) {
     kernels::AdamWParams params{.lr = lr,
@@ -77,6 +78,7 @@ void AdamW::run(const std::vector<Launch>& all, double lr, const Tensor& gradien
     kernels::adamw_step(queue_of(device_), params, tensors[i]);
   }
   memory.finish();
+  for (Entry& entry : entries_) entry.version = entry.parameter.version();
 }
 
 void AdamW::step(double lr, const Tensor& gradient_scale) {

@@ -19,7 +19,7 @@ Sgd::Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options) :
   device_ = device_of(parameters);
   for (const auto& [parameter, decay] : parameters) {
     entries_.push_back({parameter, options_.momentum != 0 ? state_like(parameter) : Tensor(),
-                        master_of(parameter), decay, true});
+                        master_of(parameter), decay, true, parameter.version()});
   }
   std::vector<Tensor> changed = state();
   for (const Entry& entry : entries_) changed.push_back(entry.parameter);
@@ -42,6 +42,7 @@ void Sgd::run(double lr, const Tensor& gradient_scale, const Tensor& rates) {
                     view_or_null(entry.momentum), entry.weight_decay, view_or_null(entry.master)});
     updated.push_back(&entry);
   }
+  for (Entry& entry : entries_) follow_parameter(entry.parameter, entry.master, entry.version);
   memory.begin();
   for (Entry* entry : updated) entry->first = false;
   for (const bool is_first : {true, false}) {
@@ -55,6 +56,7 @@ void Sgd::run(double lr, const Tensor& gradient_scale, const Tensor& rates) {
                       is_first ? first : later);
   }
   memory.finish();
+  for (Entry& entry : entries_) entry.version = entry.parameter.version();
 }
 
 void Sgd::step(double lr, const Tensor& gradient_scale) {

@@ -12,6 +12,7 @@
 #include "reprise/error.h"
 #include "reprise/in_place.h"
 #include "reprise/kernels/elementwise.h"
+#include "reprise/ops/elementwise.h"
 #include "reprise/span.h"
 #include "reprise/tape.h"
 
@@ -130,6 +131,13 @@ Tensor master_of(const Tensor& parameter) {
   if (size_of(parameter.dtype()) != 2) return {};
   const NoGrad no_grad;
   return state_like(parameter).copy_(parameter);
+}
+
+void follow_parameter(const Tensor& parameter, Tensor& master, std::uint32_t version) {
+  if (!master.defined() || parameter.version() == version) return;
+  const NoGrad no_grad;
+  const Tensor now = parameter.detach();
+  master.copy_(where(equal(master.to(now.dtype()), now), master, now.to(master.dtype())));
 }
 
 std::vector<DecayedParameter> checked_parameters(const char* optimiser,

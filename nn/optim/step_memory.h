@@ -17,6 +17,10 @@ Tensor state_like(const Tensor& parameter);
 /// A float32 copy of a 16-bit parameter as state; undefined for others.
 Tensor master_of(const Tensor& parameter);
 
+/// Takes elements of the parameter over into its master copy, if there is one, that have been changed
+/// otherwise than by steps (loaded, clamped, averaged) since the parameter had that version.
+void follow_parameter(const Tensor& parameter, Tensor& master, std::uint32_t version);
+
 struct DecayedParameter {
   Tensor parameter;
   double weight_decay;

@@ -95,7 +95,7 @@ class Tensor {
   /// expanded one, a recorded or wanting one, and one in this tensor's own memory. Throws TapeError unless
   /// this is a leaf, ShapeError or TypeError for a gradient that does not fit and for an integer tensor.
   void set_grad(Tensor gradient);
-  /// Drops the gradient (its memory is free at once).
+  /// Drops the gradient (its memory is free at once). Throws TapeError while a backward adds to it.
   void clear_grad();
   /// Calls `hook` once per backward with the complete gradient of this tensor, before it is used or
   /// accumulated; a defined result replaces it. One that a running hook of the same tensor adds is called
@@ -129,7 +129,9 @@ class Tensor {
   template <class T>
   std::vector<T> to_vector() const;
   /// Pointer to the elements of a tensor of type T, in the memory of its device; throws TypeError for another
-  /// type, TapeError on a dry device.
+  /// type, TapeError on a dry device. Nobody notices what is written through it: what was recorded from the
+  /// tensor reads the new elements when it is replayed. Call change_in_place() (in_place.h) where a tape may
+  /// depend on it.
   template <class T>
   T* data() const {
     require_elements(dtype_of<T>());

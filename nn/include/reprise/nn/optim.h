@@ -54,6 +54,7 @@ class AdamW {
     Tensor parameter, mean, variance, master;
     double weight_decay;
     std::int64_t steps;
+    std::uint32_t version;  // of the parameter, when the master copy was its equal
   };
   struct Launch;
   std::vector<Launch> launches(std::int64_t ahead);
@@ -87,6 +88,7 @@ class Sgd {
     Tensor parameter, momentum, master;
     double weight_decay;
     bool first;
+    std::uint32_t version;  // of the parameter, when the master copy was its equal
   };
   void run(double lr, const Tensor& gradient_scale, const Tensor& rates);
 

@@ -199,22 +199,8 @@ bool detail::is_representable(double value, DType dtype) {
   }
 }
 
-namespace {
-
-/// True when the type holds a number of this size: rounding is what floating types do, infinity is another
-/// value.
-bool is_in_range(double value, DType dtype) {
-  if (!std::isfinite(value)) return true;
-  if (dtype == DType::float32) return std::isfinite(static_cast<float>(value));
-  if (dtype == DType::bfloat16) return std::isfinite(static_cast<float>(bfloat16(static_cast<float>(value))));
-  if (dtype == DType::float16) return std::isfinite(static_cast<float>(float16(static_cast<float>(value))));
-  return true;
-}
-
-}  // namespace
-
 void detail::require_representable(const char* operation, double value, DType dtype) {
-  if (!is_representable(value, dtype) || !is_in_range(value, dtype))
+  if (!is_representable(value, dtype))
     throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
 }
 

@@ -106,10 +106,14 @@ void Executor::together(const Instruction& i) {
     executors[k]->slots_ = slots_;
     executors[k]->log_.reserve(128);
   }
+  // They begin together, or the first would be done before the second is there.
+  std::atomic<std::size_t> waiting{i.bodies.size()};
   std::vector<std::thread> threads;
   for (std::size_t k = 0; k < i.bodies.size(); ++k) {
     threads.emplace_back([&, k] {
       Executor& executor = *executors[k];
+      waiting.fetch_sub(1);
+      while (waiting.load() > 0) std::this_thread::yield();
       manual_seed(i.at + k);
       user::Stamp::runs = 0;
       executor.body(i.bodies[k]);

@@ -1,6 +1,8 @@
 #include "generate.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 #include "scene.h"
 
@@ -10,6 +12,7 @@ namespace {
 std::uint8_t operation_called(std::string_view text) {
   const auto all = operations();
   const auto found = std::find_if(all.begin(), all.end(), [&](const Operation& o) { return o.text == text; });
+  if (found == all.end()) throw std::logic_error("no operation is written as " + std::string(text));
   return static_cast<std::uint8_t>(found - all.begin());
 }
 
@@ -38,7 +41,11 @@ class Composer {
   bool scope_instruction();
   void operate();
   void operate(std::uint8_t what);
-  void play();
+  void play() { play(kNone); }
+  void play(Id output);
+  void two_losses();
+  void share_leaves();
+  Id compute(std::string_view operation, std::initializer_list<Id> operands, Known known);
   void play_for_gradients(Id output, bool retain);
   Id wanting();
   Id loss();
@@ -115,6 +122,7 @@ bool Composer::scope_instruction() {
     scope(std::move(segment));
     return true;
   }
+  if (!scene_.no_grad && may_accumulate_ && b_.chance(4)) return two_losses(), true;
   if (setting_.sequences > 0 && b_.chance(setting_.sequences)) {
     Instruction sequence{.kind = Kind::sequence};
     sequence.p[0] = static_cast<std::int16_t>(b_.between(1, 5));
@@ -123,6 +131,8 @@ bool Composer::scope_instruction() {
     return true;
   }
   if (setting_.threads > 0 && b_.chance(setting_.threads)) return threads(Kind::thread), true;
+  if (setting_.together > 0 && !scene_.concurrent && tapes_ < 20 && b_.chance(setting_.together))
+    return share_leaves(), true;
   if (setting_.together > 0 && !scene_.concurrent && b_.chance(setting_.together))
     return threads(Kind::together), true;
   if (b_.chance(5)) {
@@ -165,13 +175,14 @@ void Composer::threads(Kind kind) {
   scene_.concurrent |= kind == Kind::together;
   ++nesting_;
   const int bodies = kind == Kind::together ? 2 : 1;
+  const bool could_accumulate = may_accumulate_;
   std::vector<Id> of_the_first;
   for (int i = 0; i < bodies; ++i) {
     scene_.tape = ++tapes_;
     const Id first_own = std::exchange(scene_.first_own, scene_.size());
     Code body;
     scene_.code = &body;
-    if (kind == Kind::together) may_accumulate_ = i == 0;
+    if (kind == Kind::together) may_accumulate_ = could_accumulate && i == 0;
     instructions(b_.between(2, 8));
     play();
     instruction.bodies.push_back(std::move(body));
@@ -183,7 +194,7 @@ void Composer::threads(Kind kind) {
     scene_.first_own = first_own;
   }
   for (const Id id : of_the_first) scene_[id].alive = true;
-  may_accumulate_ = true;
+  may_accumulate_ = could_accumulate;
   --nesting_;
   depth_ = depth;
   scene_.tape = tape;
@@ -217,6 +228,52 @@ void Composer::operate(std::uint8_t what) {
   }
   for (const Known& known : results) scene_.result(ins, known);
   scene_.emit(std::move(ins));
+}
+
+/// Two threads play backward to the same leaves at once. Gradients are whole numbers, whose sum is the same
+/// in any order.
+void Composer::share_leaves() {
+  std::vector<Id> leaves;
+  for (Id id = scene_.size(); id-- > 0 && leaves.size() < 4;) {
+    const Known& k = scene_[id];
+    if (k.alive && k.leaf && k.wants && is_float(k) && k.sizes.numel() > 0 && k.type == scene_.type)
+      leaves.push_back(id);
+  }
+  if (leaves.empty()) return;
+  static constexpr std::string_view functions[] = {"mv(x) * 2.0", "-mv(x)", "mv(x) + 1.0", "neg(mv(x))",
+                                                   "add(mv(x), mv(y))"};
+  Instruction together{.kind = Kind::together};
+  Code* const outside = scene_.code;
+  const int tape = scene_.tape;
+  for (int i = 0; i < 2; ++i) {
+    scene_.tape = ++tapes_;
+    Code body, inside;
+    scene_.code = &inside;
+    Id loss = kNone;
+    for (const Id leaf : leaves) {
+      const Known like{.type = scene_.type, .sizes = scene_[leaf].sizes, .wants = true};
+      const Known scalar{.type = scene_.type, .wants = true};
+      const Id part = compute("sum(x)", {compute(functions[b_.below(5)], {leaf, leaf}, like)}, scalar);
+      loss = loss == kNone ? part : compute("mv(x) + mv(y)", {loss, part}, scalar);
+    }
+    scene_.code = &body;
+    if (b_.below(2) == 0) {
+      Instruction segment{.kind = Kind::segment};
+      segment.bodies.push_back(std::move(inside));
+      scene_.emit(std::move(segment));
+    } else {
+      body = std::move(inside);
+    }
+    Instruction play{.kind = Kind::backward};
+    play.in[0] = loss;
+    scene_.spend(loss);
+    scene_.emit(std::move(play));
+    together.bodies.push_back(std::move(body));
+  }
+  scene_.tape = tape;
+  scene_.code = outside;
+  scene_.emit({.kind = Kind::clear});
+  scene_.emit(std::move(together));
 }
 
 Id Composer::any(bool own) {
@@ -383,7 +440,7 @@ bool Composer::touch_gradients() {
     default:
       ins.kind = Kind::want;
       ins.in[0] = any();
-      if (ins.in[0] == kNone) return false;
+      if (ins.in[0] == kNone || (!scene_[ins.in[0]].leaf && scene_[ins.in[0]].tape != scene_.tape)) return false;
       ins.p[0] = b_.below(4) != 0;
       if (ins.p[0] == 1 && is_float(scene_[ins.in[0]])) scene_[ins.in[0]].wants = true;
       break;
@@ -394,6 +451,72 @@ bool Composer::touch_gradients() {
 
 Id Composer::wanting() {
   return scene_.pick([](const Known& k) { return k.wants && is_float(k); });
+}
+
+/// One operation with these operands and this result.
+Id Composer::compute(std::string_view operation, std::initializer_list<Id> operands, Known known) {
+  Instruction ins{.kind = Kind::operation, .what = operation_called(operation)};
+  std::copy(operands.begin(), operands.end(), ins.in.begin());
+  for (const Id id : operands) {
+    known.depth = std::max(known.depth, scene_[id].depth + 1);
+    if (scene_[id].wants && !scene_[id].leaf) known.parents.push_back(id);
+  }
+  const Id id = scene_.result(ins, known);
+  scene_.emit(std::move(ins));
+  return id;
+}
+
+/// A segment with two losses that share no node to be played, although the second reads what the first is
+/// made of; they are played one after the other, and another forward may come between.
+void Composer::two_losses() {
+  Instruction segment{.kind = Kind::segment};
+  segment.p[0] = static_cast<std::int16_t>(setting_.only_cheap || (setting_.cheap && b_.below(2) == 1));
+  segment.p[1] = static_cast<std::int16_t>(setting_.spare && b_.below(2) == 1);
+  const Id from =
+      scene_.pick_stream([](const Known& k) { return k.wants && is_float(k) && k.sizes.numel() > 0; });
+  if (from == kNone) return;
+  Code* const outside = scene_.code;
+  Code body;
+  scene_.code = &body;
+  ++depth_;
+  ++nesting_;
+  const Id first_inside = scene_.size();
+  const Known like{.type = scene_[from].type, .sizes = scene_[from].sizes, .wants = true};
+  const Id h = compute("tanh(mv(x))", {from}, like);
+  const Id hidden = compute("mv(x) * mv(y)", {h, from}, like);
+  instructions(b_.below(4));
+  left_ = false;
+  const Id cut = compute("x.detach()", {hidden}, {.type = like.type, .sizes = like.sizes, .leaf = true});
+  Instruction make{.kind = Kind::leaf, .what = static_cast<std::uint8_t>(Filling::host), .wants = true};
+  for (int axis = 0; axis < like.sizes.rank; ++axis)
+    make.p[static_cast<std::size_t>(axis)] = static_cast<std::int16_t>(like.sizes[axis]);
+  make.p[6] = static_cast<std::int16_t>(like.sizes.rank);
+  make.p[5] = static_cast<std::int16_t>(like.type);
+  const Id weight =
+      scene_.result(make, {.type = like.type, .sizes = like.sizes, .wants = true, .leaf = true});
+  scene_.emit(std::move(make));
+  const Id gate =
+      b_.below(2) == 0
+          ? compute("mv(x) * sigmoid(y)", {weight, cut}, like)
+          : compute("where(x, y, z)",
+                    {compute("greater(x, y)", {hidden, h}, {.type = DType::boolean, .sizes = like.sizes}),
+                     weight, cut},
+                    like);
+  const Known scalar{.type = like.type, .wants = true};
+  const Id one = compute("mean(x)", {hidden}, scalar), two = compute("sum(x)", {gate}, scalar);
+  for (Id id = scene_.size(); id-- > first_inside;) {
+    if (!scene_[id].alive || id == one || id == two || id == weight || b_.chance(24)) continue;
+    scene_[id].alive = false;
+    scene_.emit({.kind = Kind::drop, .in = {id, kNone, kNone, kNone, kNone, kNone}});
+  }
+  --depth_;
+  --nesting_;
+  scene_.code = outside;
+  segment.bodies.push_back(std::move(body));
+  scene_.emit(std::move(segment));
+  play(one);
+  instructions(b_.below(4));
+  play(two);
 }
 
 /// A scalar that wants a gradient, made where there is none.
@@ -414,15 +537,17 @@ Id Composer::loss() {
   return result;
 }
 
-void Composer::play() {
+/// From `output`, or from a loss that is found.
+void Composer::play(Id output) {
   const bool retain = b_.below(4) == 3;
   if (!may_accumulate_ || b_.below(4) == 3) {
-    if (const Id output = loss(); output != kNone) play_for_gradients(output, retain);
+    const Id from = output != kNone ? output : loss();
+    if (from != kNone) play_for_gradients(from, retain);
     return;
   }
   Instruction ins{.kind = Kind::backward};
   ins.p[0] = retain;
-  if (b_.below(8) == 7) {
+  if (output == kNone && b_.below(8) == 7) {
     ins.p[1] = 1;
     ins.in[0] = wanting();
     if (ins.in[0] == kNone) return;
@@ -431,9 +556,9 @@ void Composer::play() {
         [&](const Known& k) { return !k.wants && k.type == known.type && k.sizes == known.sizes; },
         known.type, known.sizes);
   } else {
-    ins.in[0] = loss();
+    ins.in[0] = output != kNone ? output : loss();
     if (ins.in[0] == kNone) return;
-    if (b_.below(6) == 5) ins.in[1] = loss();
+    if (output == kNone && b_.below(6) == 5) ins.in[1] = loss();
   }
   if (depth_ > 0 && b_.chance(setting_.errors))
     ins.escapes = static_cast<std::uint8_t>(b_.between(1, depth_));

@@ -440,7 +440,8 @@ bool Composer::touch_gradients() {
     default:
       ins.kind = Kind::want;
       ins.in[0] = any();
-      if (ins.in[0] == kNone || (!scene_[ins.in[0]].leaf && scene_[ins.in[0]].tape != scene_.tape)) return false;
+      if (ins.in[0] == kNone || (!scene_[ins.in[0]].leaf && scene_[ins.in[0]].tape != scene_.tape))
+        return false;
       ins.p[0] = b_.below(4) != 0;
       if (ins.p[0] == 1 && is_float(scene_[ins.in[0]])) scene_[ins.in[0]].wants = true;
       break;

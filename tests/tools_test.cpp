@@ -38,7 +38,12 @@ struct Machine : TemporaryFolder {
     const std::string run =
         "env -u CI -u YES PATH='" + path.string() + "/bin' " + variables + " '" + kTools + "/setup.sh'";
     if (typed == nullptr) return run_command({"bash", "-c", "exec " + run + " < /dev/null"});
-    return run_command({"bash", "-c", "printf '" + *typed + "' | script -qec \"" + run + "\" /dev/null"});
+    // Nobody types before the question is there: a Ctrl-C would come before the script can say anything.
+    const std::string shown = "'" + (path / "shown").string() + "'";
+    return run_command({"bash", "-c",
+                        "{ for i in {1..400}; do grep -qs 'Enter' " + shown +
+                            " && break; sleep 0.05; done; printf '" + *typed + "'; } | script -qfec \"" +
+                            run + "\" " + shown});
   }
 
  private:

@@ -1,6 +1,8 @@
 // Attention on CUDA: checks, the choice of kernels, and delta_i = sum_d dout_id out_id, which both passes of
 // the backward need. Forward keeps nothing but two statistics of each row; the backward's scratch is delta,
 // so memory is linear in the sequence.
+#include <cmath>
+
 #include "cuda/attention_tile.cuh"
 
 namespace reprise::kernels::cuda {
@@ -58,6 +60,7 @@ Problem problem_of(const Queue& queue, const AttentionParams& params, RandomKey 
                      " are not available on cuda, at most " + std::to_string(kLargestHead) +
                      "; use more heads or the CPU");
   }
+  const auto exponent = static_cast<float>(params.scale * kLog2E);
   return {q.sizes[0] * q.sizes[1],
           static_cast<int>(q.sizes[1]),
           static_cast<int>(q.sizes[2]),
@@ -65,7 +68,11 @@ Problem problem_of(const Queue& queue, const AttentionParams& params, RandomKey 
           params.causal,
           params.dropout > 0.0,
           static_cast<float>(params.scale),
-          static_cast<float>(params.scale * kLog2E),
+          exponent,
+          exponent > 0.0f   ? 1.0f
+          : exponent < 0.0f ? -1.0f
+                            : 0.0f,
+          exponent == 0.0f ? 1.0f : std::fabs(exponent),
           key,
           queue.node_offset,
           philox::drop_rule(params.dropout),

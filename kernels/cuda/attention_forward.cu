@@ -148,7 +148,6 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   load_tile<T, kWidth, kQueries, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads), first,
                                            problem);
   load(0);
-  const Exponents exponents(problem);
   const T* const query_rows = queries + 16 * kM * warp_id() * kPitch<T, kWidth>;
   Rows<kWidth> rows;
   for (int tile = 0; tile < tiles; ++tile) {
@@ -160,13 +159,13 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
     const T* const keys = inner + tile % 2 * 2 * kTile;
     float s[kM][kN][4];
     score_product<T, kWidth>(query_rows, keys, s);
-    if (exponents.sign != 1.0f) {
+    if (problem.sign != 1.0f) {
 #pragma unroll
-      for (int i = 0; i < kM * kN * 4; ++i) s[i / (4 * kN)][i / 4 % kN][i % 4] *= exponents.sign;
+      for (int i = 0; i < kM * kN * 4; ++i) s[i / (4 * kN)][i / 4 % kN][i % 4] *= problem.sign;
     }
     if (key + kKeys > problem.length || (problem.causal && key + kKeys - 1 > row))
       mask_scores(s, row, key, problem);
-    rows.softmax(s, exponents.exponent);
+    rows.softmax(s, problem.magnitude);
     if constexpr (kDropout) {
       const Dropout dropout(problem);
 #pragma unroll

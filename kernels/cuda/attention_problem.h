@@ -16,6 +16,7 @@ struct Problem {
   int heads, length, size;  // H, T, D
   bool causal, dropout;
   float scale, exponent;  // exponent = scale * log2(e): exp(scale * x) = exp2(exponent * x)
+  float sign, magnitude;  // of the exponent: 1 or -1, and positive; for an exponent of 0: 0 and 1
   RandomKey key;
   const std::uint64_t* node_offset;
   philox::DropRule rule;

@@ -78,7 +78,6 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   const int seen = problem.causal ? min(problem.length, first + kRows) : problem.length;
   load_tile<float, kWidth, kRows, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads), first,
                                             problem);
-  const Exponents exponents(problem);
   Rows<kWidth> rows;
   for (int key = 0; key < seen; key += kKeys) {
     load_tile<float, kWidth, kKeys, kThreads>(keys, tensors.k, tensors.k.of(sequence, problem.heads), key,
@@ -90,8 +89,8 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
     __syncthreads();  // all tiles are there for all
     float s[kOfThread][kN];
     score_product<kWidth>(queries, keys, s);
-    sign_and_mask(s, exponents.sign, first, key, problem);
-    rows.softmax(s, exponents.exponent);
+    sign_and_mask(s, problem.sign, first, key, problem);
+    rows.softmax(s, problem.magnitude);
     if constexpr (kDropout) {
       const std::uint32_t dropped = dropped_keys<kN>(Dropout(problem), problem, sequence, first, key);
 #pragma unroll

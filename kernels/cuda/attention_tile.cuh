@@ -88,18 +88,9 @@ __device__ __forceinline__ void store_part(const Heads<T>& heads, T* to, int col
   }
 }
 
-/// Scores times `sign` become exponents of two by `exponent`, and the larger has the larger one whatever the
-/// sign of the problem's. Nothing is rounded on the way to exp2f(fmaf(sign * score, exponent, -shift)), nor
-/// is it in exp2f(fmaf(score, problem.exponent, -shift)), so that forward and backward agree.
-struct Exponents {
-  float sign, exponent;
-
-  __device__ __forceinline__ explicit Exponents(const Problem& problem)
-      : sign(problem.exponent > 0.0f   ? 1.0f
-             : problem.exponent < 0.0f ? -1.0f
-                                       : 0.0f),
-        exponent(problem.exponent == 0.0f ? 1.0f : fabsf(problem.exponent)) {}
-};
+// Scores times the problem's `sign` become exponents of two by its `magnitude`, and the larger has the larger
+// one whatever the sign. Nothing is rounded on the way to exp2f(fmaf(sign * score, magnitude, -shift)), nor
+// is it in exp2f(fmaf(score, exponent, -shift)), so that forward and backward agree.
 
 inline constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 

@@ -151,17 +151,16 @@ __global__ void __launch_bounds__(kWarp* kWarp)
 
 /// dx; in training with the offset and the slope that keep mean and variance in place, else without either,
 /// whatever x is.
-template <class T, int kVec, bool kRelu>
-__global__ void __launch_bounds__(kColumnThreads, 2)
-    batch_norm_dx_kernel(BatchNormGradients<T> call, bool training) {
+template <class T, int kVec, bool kRelu, bool kTraining>
+__global__ void __launch_bounds__(kColumnThreads, 2) batch_norm_dx_kernel(BatchNormGradients<T> call) {
   const ColumnTask task(kVec, call.rows, call.chunk_rows);
   if (task.column >= call.channels) return;
   const ChannelMap<kVec> channel(call.map, task.column);
   float offset[kVec], slope[kVec];
 #pragma unroll
   for (int i = 0; i < kVec; ++i) {
-    offset[i] = training ? call.offset_slope[task.column + i] : 0.0f;
-    slope[i] = training ? call.offset_slope[call.channels + task.column + i] : 0.0f;
+    offset[i] = kTraining ? call.offset_slope[task.column + i] : 0.0f;
+    slope[i] = kTraining ? call.offset_slope[call.channels + task.column + i] : 0.0f;
   }
   for (std::int64_t first = task.begin; first < task.end; first += kUnrolled * blockDim.y) {
     // All loads come before the first store, as dx may be dy.
@@ -182,8 +181,10 @@ __global__ void __launch_bounds__(kColumnThreads, 2)
       convert(dy[i], grad);
       channel.template mask<kRelu>(distance, grad);
 #pragma unroll
-      for (int k = 0; k < kVec; ++k)
-        grad[k] = channel.scale[k] * ((grad[k] - offset[k]) - (training ? distance[k] * slope[k] : 0.0f));
+      for (int k = 0; k < kVec; ++k) {
+        if (kTraining) grad[k] = (grad[k] - offset[k]) - distance[k] * slope[k];
+        grad[k] *= channel.scale[k];
+      }
       write_values(call.dx + row * call.channels + task.column, grad, call.accumulate);
     }
   }
@@ -252,8 +253,10 @@ void batch_norm_backward(const Queue& queue, double eps, bool relu, bool trainin
         if (dx) {
           const ColumnPlan map(multiprocessors(), rows, channels, kVec, false, kMapBlocks);
           call.chunk_rows = map.chunk_rows;
-          launch(kOperation, queue, batch_norm_dx_kernel<T, kVec, kRelu>, grid_of(map), block_of(map), 0,
-                 call, training);
+          launch(kOperation, queue,
+                 training ? batch_norm_dx_kernel<T, kVec, kRelu, true>
+                          : batch_norm_dx_kernel<T, kVec, kRelu, false>,
+                 grid_of(map), block_of(map), 0, call);
         }
       });
     });

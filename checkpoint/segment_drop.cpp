@@ -9,15 +9,17 @@ void SegmentRegion::hold_base() noexcept {
   kept_.for_each([](Value& value) { add_keeper(&value); });
 }
 
-void SegmentRegion::release_base() noexcept {
+void SegmentRegion::release_base(bool but_inputs) noexcept {
   if (!std::exchange(holds_base_, false)) return;
-  inputs_.for_each([](Value& value) { drop_keeper(&value); });
+  holds_inputs_ = but_inputs;
+  if (!but_inputs) inputs_.for_each([](Value& value) { drop_keeper(&value); });
   kept_.for_each([](Value& value) { drop_keeper(&value); });
 }
 
 void SegmentRegion::forget_base() noexcept {
   const DeferDestruction until_empty;
   release_base();
+  if (std::exchange(holds_inputs_, false)) inputs_.for_each([](Value& value) { drop_keeper(&value); });
   kept_ = {};
   const ValueSet inputs = std::exchange(inputs_, {});
   inputs.for_each([](Value& value) { drop_ref(&value); });

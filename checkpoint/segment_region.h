@@ -115,7 +115,7 @@ class SegmentRegion final : public Region {
   void follow_reads(std::uint64_t mark, std::uint64_t outermost_mark) noexcept;
   void derive() noexcept;
   void hold_base() noexcept;
-  void release_base() noexcept;
+  void release_base(bool but_inputs = false) noexcept;
   void forget_base() noexcept;
 
   // segment_restore.cpp
@@ -145,6 +145,7 @@ class SegmentRegion final : public Region {
 
   State state_ = State::whole;
   bool holds_base_ = true;
+  bool holds_inputs_ = false;  // those alone, for the segments inside
   bool closed_ = false;
   bool finished_ = false;
   bool stale_ = false;           // something in it was played or has gone since the base was derived

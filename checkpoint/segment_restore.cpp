@@ -144,12 +144,13 @@ void SegmentRegion::restore() {
   for_each_nested([](SegmentRegion& nested) {
     if (nested.parts_.scheduled > 0) nested.hold_base();
   });
+  const bool for_the_last_time = parts_.complete == parts_.open && !ctx.retaining;
+  state_ = for_the_last_time ? State::whole : State::restored;
+  if (!for_the_last_time) return;
   // What comes from outside the outermost one it holds for those inside, too.
-  bool needs_base = parts_.complete < parts_.open || ctx.retaining;
-  if (this == outermost_)
-    for_each_nested([&](const SegmentRegion& nested) { needs_base |= nested.parts_.open > 0; });
-  state_ = needs_base ? State::restored : State::whole;
-  if (!needs_base) release_base();
+  bool has_open_inside = false;
+  for_each_nested([&](const SegmentRegion& nested) { has_open_inside |= nested.parts_.open > 0; });
+  release_base(this == outermost_ && has_open_inside);
 }
 
 void SegmentRegion::prepare(Node&) {

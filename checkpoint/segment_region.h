@@ -120,6 +120,7 @@ class SegmentRegion final : public Region {
 
   // segment_restore.cpp
   void restore();
+  bool plays_for_the_last_time() const;
 
   std::shared_ptr<SegmentRegion> parent_;  // null once this one is alone
   Tape* tape_;                             // counted

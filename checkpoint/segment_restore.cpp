@@ -144,13 +144,17 @@ void SegmentRegion::restore() {
   for_each_nested([](SegmentRegion& nested) {
     if (nested.parts_.scheduled > 0) nested.hold_base();
   });
-  const bool for_the_last_time = parts_.complete == parts_.open && !ctx.retaining;
+  const bool for_the_last_time = plays_for_the_last_time();
   state_ = for_the_last_time ? State::whole : State::restored;
   if (!for_the_last_time) return;
   // What comes from outside the outermost one it holds for those inside, too.
   bool has_open_inside = false;
   for_each_nested([&](const SegmentRegion& nested) { has_open_inside |= nested.parts_.open > 0; });
   release_base(this == outermost_ && has_open_inside);
+}
+
+bool SegmentRegion::plays_for_the_last_time() const {
+  return parts_.complete == parts_.open && !context().retaining;
 }
 
 void SegmentRegion::prepare(Node&) {
@@ -161,7 +165,10 @@ void SegmentRegion::prepare(Node&) {
     region->next_inward_ = std::exchange(outermost, region);
   for (SegmentRegion* region = outermost; region != nullptr; region = region->next_inward_) {
     SpareSegments::of(*tape_).remove(*region);
-    if (region->state_ == State::dropped) region->restore();
+    if (region->state_ == State::dropped)
+      region->restore();
+    else if (region->closed_ && !region->kept_.empty() && region->plays_for_the_last_time())
+      region->release_base(true);  // its nodes hold what they save; it would keep that until all have run
     region->prepared_pass_ = pass;
   }
 }

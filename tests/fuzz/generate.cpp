@@ -365,8 +365,10 @@ bool Composer::change_in_place() {
   const bool under_no_grad = b_.below(3) != 0;
   // What wants a gradient may be changed only as a leaf under NoGrad; now and then the error is asked for.
   const bool all = b_.chance(24);
-  const Id id = scene_.pick(
-      [&](const Known& k) { return is_float(k) && (all || !k.wants || (k.leaf && under_no_grad)); });
+  // What another thread has recorded is changed there only.
+  const Id id = scene_.pick([&](const Known& k) {
+    return is_float(k) && (k.leaf || k.tape == scene_.tape) && (all || !k.wants || (k.leaf && under_no_grad));
+  });
   if (id == kNone) return false;
   Instruction ins{.kind = Kind::in_place, .what = static_cast<std::uint8_t>(b_.below(4))};
   ins.in[0] = id;

@@ -19,6 +19,7 @@ struct Shared {
   Executor* main = nullptr;
   std::atomic<std::uint64_t> hook_calls{0};
   std::atomic<std::uint64_t> hook_digest{0};  // a sum: the order of threads makes no difference
+  std::atomic<std::uint64_t> met{0};
   std::atomic<bool> changed{false};
   std::atomic<bool> out_of_memory{false};
   std::vector<std::thread> beside;  // which let go of tensors

@@ -1,4 +1,5 @@
 // Leaves, scopes, threads and hooks.
+#include <chrono>
 #include <cmath>
 #include <memory>
 
@@ -134,6 +135,21 @@ void Executor::together(const Instruction& i) {
   observe_gradients(i.at, What::gradient);
 }
 
+namespace {
+
+/// Waits for the other of two threads, but not for long: it may have failed.
+void meet(std::atomic<std::uint64_t>& met) {
+  const std::uint64_t both = met.fetch_add(1) / 2 * 2 + 2;
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; met.load() < both; ++i) {
+    if (i < 10000) continue;
+    if (std::chrono::steady_clock::now() - start > std::chrono::milliseconds(20)) return;
+    std::this_thread::yield();
+  }
+}
+
+}  // namespace
+
 void Executor::hang_hook(const Instruction& i) {
   Shared* const shared = &shared_;
   const std::uint32_t at = i.at;
@@ -147,6 +163,9 @@ void Executor::hang_hook(const Instruction& i) {
   switch (static_cast<Hook>(i.what)) {
     case Hook::count:
       hung.on_gradient([count](const Tensor& g) { return count(g), Tensor(); });
+      break;
+    case Hook::meet:
+      hung.on_gradient([count, shared](const Tensor& g) { return count(g), meet(shared->met), Tensor(); });
       break;
     case Hook::scale:
       hung.on_gradient([count](const Tensor& g) { return count(g), g * 2.0; });

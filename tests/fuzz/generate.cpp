@@ -253,7 +253,13 @@ void Composer::share_leaves() {
     for (const Id leaf : leaves) {
       const Known like{.type = scene_.type, .sizes = scene_[leaf].sizes, .wants = true};
       const Known scalar{.type = scene_.type, .wants = true};
-      const Id part = compute("sum(x)", {compute(functions[b_.below(5)], {leaf, leaf}, like)}, scalar);
+      const Id through = compute(functions[b_.below(5)], {leaf, leaf}, like);
+      if (loss == kNone) {  // just before both add to the leaf
+        Instruction hook{.kind = Kind::hook, .what = static_cast<std::uint8_t>(Hook::meet)};
+        hook.in[0] = through;
+        scene_.emit(std::move(hook));
+      }
+      const Id part = compute("sum(x)", {through}, scalar);
       loss = loss == kNone ? part : compute("mv(x) + mv(y)", {loss, part}, scalar);
     }
     scene_.code = &body;

@@ -425,6 +425,7 @@ class Writer {
         fmt::format("{0}.on_gradient([&](const Tensor& g) {{ show(\"hook of {0}\", g);", on);
     switch (static_cast<Hook>(i.what)) {
       case Hook::count:
+      case Hook::meet:  // where the two threads wait for each other
         return guarded(i, head + " return Tensor(); });");
       case Hook::scale:
         return guarded(i, head + " return g * 2.0; });");

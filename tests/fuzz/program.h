@@ -39,7 +39,7 @@ enum class Kind : std::uint8_t {
 
 enum class Filling : std::uint8_t { normal, uniform, host, ones, identifiers, flags };
 enum class Change : std::uint8_t { fill, copy, add, mul };
-enum class Hook : std::uint8_t { count, scale, replace, add_hook, drop, fail, segment, play };
+enum class Hook : std::uint8_t { count, scale, replace, add_hook, drop, fail, segment, play, meet };
 
 struct Instruction {
   Kind kind = Kind::drop;

@@ -44,6 +44,7 @@ class Composer {
   void play() { play(kNone); }
   void play(Id output);
   void two_losses();
+  void two_branches();
   void share_leaves();
   Id compute(std::string_view operation, std::initializer_list<Id> operands, Known known);
   void play_for_gradients(Id output, bool retain);
@@ -96,8 +97,11 @@ void Composer::begin() {
   static constexpr DType types[] = {DType::float32, DType::float64, DType::float32, DType::bfloat16,
                                     DType::float64, DType::float32, DType::float64, DType::float16};
   scene_.type = types[b_.below(8)];
-  const int width = b_.between(2, 4);
-  scene_.make_leaf(scene_.type, Sizes{.rank = 2, .n = {b_.between(1, 4), width}});
+  // Beside small tensors some large ones, now and then: whether a spared segment lets go is a matter of
+  // bytes.
+  const bool large = b_.chance(40);
+  const int width = large ? b_.between(5, 24) : b_.between(2, 4);
+  scene_.make_leaf(scene_.type, Sizes{.rank = 2, .n = {large ? b_.between(5, 32) : b_.between(1, 4), width}});
   scene_.make_leaf(scene_.type, Sizes{.rank = 1, .n = {width}});
   scene_.make_leaf(scene_.type, Sizes{.rank = 2, .n = {width, width}});
   for (int more = b_.below(3); more > 0; --more) scene_.make_leaf(scene_.type, scene_.some_sizes());
@@ -122,7 +126,13 @@ bool Composer::scope_instruction() {
     scope(std::move(segment));
     return true;
   }
-  if (!scene_.no_grad && may_accumulate_ && b_.chance(4)) return two_losses(), true;
+  if (!scene_.no_grad && may_accumulate_ && b_.chance(4)) {
+    if (b_.below(2) == 0)
+      two_losses();
+    else
+      two_branches();
+    return true;
+  }
   if (setting_.sequences > 0 && b_.chance(setting_.sequences)) {
     Instruction sequence{.kind = Kind::sequence};
     sequence.p[0] = static_cast<std::int16_t>(b_.between(1, 5));
@@ -228,6 +238,55 @@ void Composer::operate(std::uint8_t what) {
   }
   for (const Known& known : results) scene_.result(ins, known);
   scene_.emit(std::move(ins));
+}
+
+/// A segment that is spared reads what the one before it made, and waits for its own backward while that one
+/// is replayed for another loss: its memory, which it may let go of at any moment, is counted on.
+void Composer::two_branches() {
+  const Id from =
+      scene_.pick_stream([](const Known& k) { return k.wants && is_float(k) && k.sizes.numel() > 0; });
+  if (from == kNone) return;
+  const Known like{.type = scene_[from].type, .sizes = scene_[from].sizes, .wants = true};
+  const Known scalar{.type = like.type, .wants = true};
+  Code* const outside = scene_.code;
+  const Id first_inside = scene_.size();
+  Id trunk = from, side = from;
+  const auto segment = [&](auto&& fill) {
+    Instruction scope{.kind = Kind::segment};
+    scope.p[0] = static_cast<std::int16_t>(setting_.only_cheap || (setting_.cheap && b_.chance(64)));
+    scope.p[1] = setting_.spare;
+    Code body;
+    scene_.code = &body;
+    ++depth_;
+    ++nesting_;
+    fill();
+    left_ = false;
+    --depth_;
+    --nesting_;
+    scene_.code = outside;
+    scope.bodies.push_back(std::move(body));
+    scene_.emit(std::move(scope));
+  };
+  segment([&] {
+    static constexpr std::string_view last[] = {"sin(mv(x))", "tanh(mv(x))", "exp(mv(x))", "sigmoid(mv(x))"};
+    for (int n = b_.between(1, 3); n > 0; --n) trunk = compute(last[b_.below(4)], {trunk}, like);
+    instructions(b_.below(3));
+  });
+  segment([&] {
+    instructions(b_.below(3));
+    for (int n = b_.between(0, 4); n > 0; --n) side = compute("gelu(mv(x))", {side}, like);
+    side = compute("mv(x) * mv(y)", {side, trunk}, like);
+    side = compute("exp(mv(x))", {side}, like);
+  });
+  const Id head = compute("tanh(mv(x))", {trunk}, like);
+  for (Id id = scene_.size(); id-- > first_inside;) {
+    if (!scene_[id].alive || id == head || id == side || scene_[id].leaf || b_.chance(24)) continue;
+    scene_[id].alive = false;
+    scene_.emit({.kind = Kind::drop, .in = {id, kNone, kNone, kNone, kNone, kNone}});
+  }
+  play(compute("mean(x)", {compute("square(mv(x))", {head}, like)}, scalar));
+  instructions(b_.below(3));
+  play(compute("sum(x)", {side}, scalar));
 }
 
 /// Two threads play backward to the same leaves at once. Gradients are whole numbers, whose sum is the same

@@ -6,7 +6,7 @@ BUILD := tools/build.sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-all demo build test test-all test-slow test-fuzz test-planted fuzz test-dev test-tsan test-portable test-race build-cuda test-headers bench bundle format check-format tidy clean
+.PHONY: help setup setup-all demo build test test-all test-slow test-fuzz test-planted fuzz test-dev test-tsan test-portable test-race build-cuda test-headers bench bundle gpu-kit format check-format tidy clean
 
 help:
 	@echo "make demo       train a GPT and a ResNet, with and without segments, and compare their memory; DATA=FILE names a text"
@@ -15,6 +15,7 @@ help:
 	@echo "make build      the release build, in build/release"
 	@echo "make test-fuzz  random programs with and without checkpoint segments, for FUZZ_SECONDS (600)"
 	@echo "make bench      the micro-benchmarks"
+	@echo "make gpu-kit    the programs that bench/gpu_check.sh runs on a machine with a GPU, in build/gpu-kit/kit"
 	@echo "make bundle     headers for a build on a machine without packages, in third_party/bundle"
 	@echo "make format     format all sources        make tidy    clang-tidy on all sources"
 	@echo "make setup      install missing packages  make clean   remove all builds"
@@ -80,6 +81,10 @@ test-all: test test-slow test-fuzz test-planted test-dev test-tsan test-portable
 
 bench: build
 	@tools/bench.sh build/release/bin
+
+# All that bench/gpu_check.sh runs on a machine with a GPU, built on one without.
+gpu-kit: setup
+	@tools/gpu_kit.sh
 
 bundle: setup
 	@tools/bundle_headers.sh

@@ -35,6 +35,13 @@ if(REPRISE_CUDA)
   target_compile_options(reprise_bench_canary PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>)
 endif()
 
+# What NVIDIA's libraries could do.
+if(REPRISE_CUDA)
+  add_executable(reprise_bench_probes cuda/probes.cu)
+  target_link_libraries(reprise_bench_probes PRIVATE CUDA::cudart_static CUDA::cublasLt cuDNN::cudnn)
+  target_compile_features(reprise_bench_probes PRIVATE cuda_std_20)
+endif()
+
 find_package(Python3 3.9 COMPONENTS Interpreter QUIET)
 if(REPRISE_BUILD_TESTS AND Python3_FOUND)
   foreach(test gpu_table machine_code)

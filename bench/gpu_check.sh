@@ -1,30 +1,38 @@
 #!/usr/bin/env bash
-# gpu_check.sh: everything that only a GPU can tell, in one command: builds with CUDA for this device, runs the device tests, the
-# tests under compute-sanitizer, the benchmarks and their peers, and ends with one table of goals.
+# gpu_check.sh: everything that only a GPU can tell, in one command: takes the programs of a kit or builds them for this device, runs
+# the device tests, compares bits, measures kernels and steps beside their peers, profiles, and ends with one table of goals.
 #
-#   bench/gpu_check.sh [--quick] [--only STAGES] [--budget SECONDS]
+#   bench/gpu_check.sh [--first | --second] [--quick] [--only STAGES] [--budget SECONDS] [--rehearse]
 #
+#   --first          build, test, bits, kernels, steps, profile, peers, probes: nine minutes (the default)
+#   --second         build, test, sanitize: the tests again under compute-sanitizer
 #   --quick          of the sanitizers memcheck alone, and no compiled peers
-#   --only STAGES    of build,test,sanitize,bits,kernels,steps,peers; the table shows earlier results of the others
+#   --only STAGES    of build,test,bits,kernels,steps,profile,peers,probes,sanitize; the table shows earlier results of the others
 #   --budget SECONDS for the whole (540); a stage that takes too long is stopped, and the rest goes on
+#   --rehearse       on the emulator, tiny, with the programs of build/release: proves this script, and no time
 #
 # Exit status: 0 all well; 1 a stage failed; 2 no GPU, no compiler, or misuse; 3 all ran, but a goal was missed. Logs are in
-# build/gpu_check, results in bench/results/gpu-<device>-<date>.json. In a copy without .git, REPRISE_COMMIT names the commit.
+# build/gpu_check, results in bench/results/gpu-<device>-<date>.json, and both in $OUT where that names a folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly STAGES=(build test sanitize bits kernels steps peers)
+readonly STAGES=(build test bits kernels steps profile peers probes sanitize)
+readonly FIRST=(build test bits kernels steps profile peers probes) SECOND=(build test sanitize)
 # Seconds that a stage may take at most while others wait, and what is kept free for it by the stages before it.
-readonly -A MOST=([build]=300 [test]=90 [sanitize]=100 [bits]=60 [kernels]=60 [steps]=90 [peers]=200)
-readonly -A LEAST=([build]=120 [test]=30 [sanitize]=40 [bits]=15 [kernels]=20 [steps]=40 [peers]=60)
+readonly -A MOST=([build]=300 [test]=120 [bits]=60 [kernels]=60 [steps]=90 [profile]=120 [peers]=200 [probes]=60 [sanitize]=300)
+readonly -A LEAST=([build]=120 [test]=30 [bits]=15 [kernels]=20 [steps]=40 [profile]=30 [peers]=60 [probes]=20 [sanitize]=40)
 # Tests of libraries' kernels, and of the engine, say little about races in ours.
 readonly NOT_OURS=' matmul_test conv_test device_test operations_test training_test '
+readonly TARGETS=(reprise_gpu_tests reprise_bench_cuda reprise_bench_steps reprise_bench_canary reprise_bench_probes reprise_cli)
 
 logs=$PWD/build/gpu_check
 build=$PWD/build/gpu
+kit=$PWD/build/gpu-kit/kit
 jobs=$(nproc)
 quick=no
-chosen=("${STAGES[@]}")
+rehearse=no
+smoke=()
+chosen=("${FIRST[@]}")
 budget=540
 
 fail() {
@@ -37,7 +45,10 @@ usage() { sed -n '/^#   bench/,/^# build/s/^# \{0,1\}//p' bench/gpu_check.sh; }
 parse() {
   while [ $# -gt 0 ]; do
     case $1 in
+      --first) chosen=("${FIRST[@]}") ;;
+      --second) chosen=("${SECOND[@]}") ;;
       --quick) quick=yes ;;
+      --rehearse) rehearse=yes ;;
       --only)
         [ $# -ge 2 ] || fail "--only needs stages: ${STAGES[*]}"
         IFS=, read -ra chosen <<<"$2"
@@ -66,24 +77,27 @@ is_chosen() { [[ " ${chosen[*]} " == *" $1 "* ]]; }
 
 # Finds the device and the compiler, or ends.
 look_around() {
+  python=$(command -v python3 || command -v python || true)
+  [ -n "$python" ] || fail "no python3; nothing was built"
+  commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "${REPRISE_COMMIT:-unknown}")
+  if [ -n "$(git status --porcelain -- . ':!bench/results' 2>/dev/null)" ]; then commit+=-changed; fi
+  if [ $rehearse = yes ]; then
+    device=Rehearsal driver=none nvcc='' architecture=none smoke=(--smoke) build=$PWD/build/release
+    logs=$PWD/build/gpu_check_rehearsal
+    return
+  fi
   command -v nvidia-smi >/dev/null || fail "no GPU here (there is no nvidia-smi); nothing was built"
   device=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || true
   [ -n "$device" ] || fail "no GPU here (nvidia-smi lists none); nothing was built"
   nvcc=$(command -v nvcc || true)
   if [ -z "$nvcc" ] && [ -x /usr/local/cuda/bin/nvcc ]; then nvcc=/usr/local/cuda/bin/nvcc; fi
-  [ -n "$nvcc" ] || fail "no nvcc in PATH or /usr/local/cuda; nothing was built"
-  command -v cmake >/dev/null || fail "no cmake; nothing was built"
-  python=$(command -v python3 || command -v python || true)
-  [ -n "$python" ] || fail "no python3; nothing was built"
   driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)
   architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
-  commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "${REPRISE_COMMIT:-unknown}")
-  if [ -n "$(git status --porcelain -- . ':!bench/results' 2>/dev/null)" ]; then commit+=-changed; fi
 }
 
 describe() {
-  local release
-  release=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+  local release=none
+  if [ -n "$nvcc" ]; then release=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'); fi
   "$python" - "$device" "$driver" "$release" "$commit" "$jobs" >"$logs/setup.json" <<'END'
 import datetime, json, sys
 device, driver, nvcc, commit, cores = sys.argv[1:]
@@ -91,6 +105,35 @@ print(json.dumps({"date": datetime.date.today().isoformat(), "device": device, "
                   "commit": commit, "cores": int(cores)}))
 END
   echo "$device (sm_$architecture), driver $driver, nvcc $release, $jobs cores, commit $commit"
+}
+
+# Where NVIDIA's libraries are: those of Python's packages, which the peer uses too, else the toolkit's.
+find_libraries() {
+  libraries=$("$python" - <<'END'
+import pathlib, site, sys
+roots = [pathlib.Path(p) for p in [*sys.path, *site.getsitepackages()] if p]
+found = []
+for name in ("libcudnn.so.9", "libcublasLt.so.13", "libcublasLt.so.12"):
+    for root in roots:
+        found += [str(path.parent) for path in sorted(root.glob(f"nvidia/*/lib/{name}"))]
+print(":".join(dict.fromkeys(found)))
+END
+  )
+  if [ -n "$nvcc" ]; then libraries+=:$(realpath "$(dirname "$nvcc")/..")/lib64; fi
+  ours=(env LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}")  # a peer has its own
+}
+
+# The path of a program; rehearsals take those on the emulator.
+program() {
+  if [ $rehearse = no ]; then
+    echo "$build/bin/$1"
+  else
+    case $1 in
+      reprise) echo "$build/bin/reprise_on_simt" ;;
+      reprise_gpu_tests) echo "$build/bin/reprise_simt_tests" ;;
+      *) echo "$build/bin/$1" ;;  # on the emulator in such a build
+    esac
+  fi
 }
 
 left() { echo $((budget - SECONDS)); }
@@ -115,22 +158,72 @@ limited() {
   timeout --kill-after=5 $((seconds > 1 ? seconds : 1)) "$@" >>"$log" 2>&1
 }
 
-stage_build() {
+# Unpacks the programs of a kit that was made of these sources; fails where there is none, or it does not start.
+take_kit() {
+  [ -f "$kit/kit.tar.xz" ] || return 1
+  if [ "$(cat "$kit/fingerprint")" != "$(tools/gpu_kit.sh --fingerprint)" ]; then
+    echo 'the kit is of other sources' >>"$log"
+    return 1
+  fi
+  mkdir -p "$build/bin"
+  limited tar -xf "$kit/kit.tar.xz" -C "$build/bin" || return
+  limited "${ours[@]}" "$build/bin/reprise" info || return
+  commit=$(cat "$kit/commit")
+  note='from the kit'
+}
+
+build_here() {
   local generator='Unix Makefiles'
+  if [ -z "$nvcc" ] || ! command -v cmake >/dev/null; then
+    note='no kit of these sources, and no nvcc (in PATH or /usr/local/cuda) or no cmake to build them'
+    return 1
+  fi
   if command -v ninja >/dev/null; then generator=Ninja; fi
   if [ ! -f "$build/CMakeCache.txt" ]; then
+    # Warnings of compilers that we do not know must not cost the only run.
     limited cmake -S . -B "$build" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DREPRISE_CUDA=ON -DREPRISE_SIMT=OFF \
-      -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES="$architecture" -DREPRISE_INSTALL=OFF \
-      -DREPRISE_BUILD_EXAMPLES=OFF || return
+      -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES="$architecture-real" -DREPRISE_INSTALL=OFF \
+      -DREPRISE_BUILD_EXAMPLES=OFF -DREPRISE_WERROR=OFF || return
   fi
-  limited cmake --build "$build" -j "$jobs" --target reprise_gpu_tests reprise_bench_cuda reprise_bench_steps \
-    reprise_bench_canary reprise_cli || return
-  limited "$build/bin/reprise" info
+  limited cmake --build "$build" -j "$jobs" --target "${TARGETS[@]}" || return
+  limited "${ours[@]}" "$build/bin/reprise" info
+}
+
+stage_build() {
+  if [ $rehearse = yes ]; then
+    limited "$(program reprise)" info
+  else
+    take_kit || build_here
+  fi
+}
+
+# PyTorch's compiler works while nobody measures: what it makes is kept on disk for the peers' stage.
+compile_ahead() {
+  if [ $quick = yes ] || ! is_chosen peers; then return; fi
+  setsid "$python" bench/peers/torch_gpu.py --only-compile "${smoke[@]}" --seconds 200 --compile-seconds 150 >"$logs/compile.log" 2>&1 &
+  compiler=$!
+}
+
+# Waits for it a while, then ends it: what follows is measured.
+end_compiling() {
+  [ -n "$compiler" ] || return 0
+  local waited=0
+  while jobs -rp | grep -qx "$compiler" && [ $waited -lt 45 ] && [ "$(left)" -gt 240 ]; do
+    sleep 1
+    waited=$((waited + 1))
+  done
+  kill -- "-$compiler" 2>/dev/null || true
+  wait "$compiler" 2>/dev/null || true
+  compiler=''
 }
 
 stage_test() {
-  limited ctest --test-dir "$build" -L gpu -j 8 --output-on-failure --no-tests=error --output-junit "$logs/test.xml" || return
-  note=$(grep -o '[0-9]*% tests passed.*' "$log" | tail -n 1)
+  local filter='~[slow]' status=0
+  if [ $rehearse = yes ]; then filter='[layouts]'; fi
+  limited "${ours[@]}" "$python" bench/gpu_tests.py "$(program reprise_gpu_tests)" "$logs" --jobs $((jobs < 12 ? jobs : 12)) \
+    --seconds $((limit - 5)) --filter "$filter" || status=$?
+  note=$(tail -n 1 "$log" | cut -c 1-400)
+  return $status
 }
 
 # sanitize_one TOOL STEM: one file of tests under one tool; a line about it goes to sanitize.txt.
@@ -141,7 +234,7 @@ sanitize_one() {
     echo "$tool $stem late" >>"$logs/sanitize.txt"
     return
   fi
-  REPRISE_PASSTHROUGH=1 OMP_WAIT_POLICY=passive timeout --kill-after=5 "$seconds" "$sanitizer" --tool "$tool" \
+  LD_LIBRARY_PATH=$libraries REPRISE_PASSTHROUGH=1 OMP_WAIT_POLICY=passive timeout --kill-after=5 "$seconds" "$sanitizer" --tool "$tool" \
     --error-exitcode 1 --print-limit 5 "$tests" --filenames-as-tags "[#$stem]~[slow]" \
     >"$logs/sanitize/$tool.$stem.log" 2>&1 || status=$?
   case $status in
@@ -155,7 +248,7 @@ sanitize_one() {
 # Each tool must find what is wrong with the canary, else it is blind.
 tool_sees() {
   local status=0
-  limited "$sanitizer" --tool "$1" --error-exitcode 1 "$build/bin/reprise_bench_canary" "$2" || status=$?
+  limited "${ours[@]}" "$sanitizer" --tool "$1" --error-exitcode 1 "$build/bin/reprise_bench_canary" "$2" || status=$?
   [ $status -eq 1 ]
 }
 
@@ -183,6 +276,10 @@ sanitizer_work() {
 }
 
 stage_sanitize() {
+  if [ $rehearse = yes ]; then
+    note='they need a GPU'
+    return 75
+  fi
   sanitizer=$(find_sanitizer)
   if [ -z "$sanitizer" ]; then
     note='compute-sanitizer is not on this machine'
@@ -198,8 +295,8 @@ stage_sanitize() {
   done
   mkdir -p "$logs/sanitize"
   : >"$logs/sanitize.txt"
-  deadline=$(($(date +%s) + limit - 5)) tests=$build/bin/reprise_gpu_tests
-  export deadline limit tests sanitizer logs
+  deadline=$(($(date +%s) + limit - 5)) tests=$(program reprise_gpu_tests)
+  export deadline limit tests sanitizer logs libraries
   export -f sanitize_one
   # shellcheck disable=SC2016 # the inner shell expands
   sanitizer_work | xargs -P $((jobs < 8 ? jobs : 8)) -L 1 bash -c 'sanitize_one "$@"' sanitize_one >>"$log" 2>&1 || true
@@ -215,28 +312,78 @@ stage_sanitize() {
 
 # The same steps under several settings, at full size: digests must be equal.
 stage_bits() {
-  local program=$build/bin/reprise gpt=(--preset gpt2 --seq 512 --batch 4) dtype
+  local gpt=(--preset gpt2 --seq 512 --batch 4) resnet=(--preset resnet50 --batch 32) dtype
   local common=(--steps 4 --device cuda --segments "none,blocks,cheap")
+  if [ $rehearse = yes ]; then gpt=(--layers 2 --width 16 --heads 2 --seq 16 --batch 2) resnet=(--layers 1 --width 4 --batch 4); fi
   for dtype in float32 bfloat16; do
-    limited "$program" compare gpt "${gpt[@]}" "${common[@]}" --dtype "$dtype" --json "$logs/bits-gpt2-$dtype.json" || return
-    limited "$program" compare resnet --preset resnet50 --batch 32 "${common[@]}" --dtype "$dtype" \
+    limited "${ours[@]}" "$(program reprise)" compare gpt "${gpt[@]}" "${common[@]}" --dtype "$dtype" --json "$logs/bits-gpt2-$dtype.json" || return
+    limited "${ours[@]}" "$(program reprise)" compare resnet "${resnet[@]}" "${common[@]}" --dtype "$dtype" \
       --json "$logs/bits-resnet50-$dtype.json" || return
   done
   note='losses, gradients and parameters equal under none, blocks and cheap'
 }
 
-stage_kernels() { limited "$build/bin/reprise_bench_cuda" --json "$logs/kernels.json"; }
+readonly WORKLOADS=bench/cuda/workloads.json
 
-stage_steps() { limited "$build/bin/reprise_bench_steps" --seconds $((limit - 15)) --json "$logs/steps.json"; }
+stage_kernels() {
+  limited "${ours[@]}" "$(program reprise_bench_cuda)" "${smoke[@]}" --workloads $WORKLOADS --json "$logs/kernels.json"
+}
+
+stage_steps() {
+  limited "${ours[@]}" "$(program reprise_bench_steps)" "${smoke[@]}" --workloads $WORKLOADS --seconds $((limit - 15)) --json "$logs/steps.json"
+}
+
+# profiled NAME ARGUMENTS...: what Nsight Compute says of the work that a program marks, in profile-NAME.csv.
+profiled() {
+  local name=$1
+  shift
+  limited "${ours[@]}" "$ncu" --clock-control none --cache-control none --nvtx --nvtx-include 'profiled/' --csv --page raw \
+    --log-file "$logs/profile-$name.csv" "$@" --workloads $WORKLOADS
+}
+
+# Every kernel of a step with its time; then each family's kernels with what they wait for.
+stage_profile() {
+  local ncu family name failed=0
+  ncu=$(command -v ncu || find /opt/nvidia/nsight-compute /usr/local/cuda* -maxdepth 2 -name ncu -type f -perm -u+x 2>/dev/null | head -n 1)
+  if [ -z "$ncu" ]; then
+    note='Nsight Compute is not on this machine'
+    return 75
+  fi
+  local time_only=(--metrics gpu__time_duration.sum)
+  local details=(--section SpeedOfLight --section Occupancy --section WarpStateStats --section LaunchStats --section MemoryWorkloadAnalysis)
+  profiled step-gpt2-bf16 "${time_only[@]}" "$(program reprise_bench_steps)" --profile --only gpt2-bf16 --segments none || failed=1
+  profiled step-resnet50-bf16 "${time_only[@]}" "$(program reprise_bench_steps)" --profile --only resnet50-bf16 --segments none || failed=1
+  for family in norm softmax 'cross entropy' 'batch norm' optimiser embedding elementwise attention reduction copy dropout; do
+    name=${family// /-}
+    profiled "kernels-$name" "${details[@]}" "$(program reprise_bench_cuda)" --profile --only "$family" || failed=1
+  done
+  return $failed
+}
 
 stage_peers() {
   local compiled=()
   if [ $quick = yes ]; then compiled=(--compile-seconds 0); fi
-  limited "$python" bench/peers/torch_gpu.py --seconds $((limit - 5)) "${compiled[@]}" --json "$logs/peers.json" || return
+  limited "$python" bench/peers/torch_gpu.py "${smoke[@]}" --seconds $((limit - 5)) "${compiled[@]}" --json "$logs/peers.json" || return
   if grep -q 'skipped' "$log"; then
     note=$(grep skipped "$log" | head -n 1)
     return 75
   fi
+}
+
+# What NVIDIA's libraries could do, to decide what ours should ask them for.
+stage_probes() {
+  if [ $rehearse = yes ]; then
+    note='they need a GPU'
+    return 75
+  fi
+  local failed=0
+  limited "${ours[@]}" "$(program reprise_bench_probes)" || failed=1
+  if compgen -G "$kit/wheels/*.whl" >/dev/null; then
+    limited "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$build/site" "$kit"/wheels/*.whl || failed=1
+  fi
+  limited env PYTHONPATH="$build/site" "$python" bench/peers/cudnn_attention.py || failed=1
+  grep '^{' "$log" >"$logs/probes.jsonl" || true
+  return $failed
 }
 
 # Runs one stage and writes down how it went; 75 stands for a part that could not be done.
@@ -248,7 +395,7 @@ run_stage() {
   rm -f "$logs/$stage.json" "$logs/$stage"-*.json  # what it found before
   if [ "$limit" -lt 5 ]; then
     result=failed note='no time left; give a larger --budget, or fewer stages at once'
-  elif [ $built = no ] && [ "$stage" != peers ]; then
+  elif [ $built = no ] && [[ $stage != peers ]]; then
     result=failed note='there is no build'  # programs of an earlier one would tell of another source
   else
     "stage_$stage" || status=$?
@@ -269,23 +416,30 @@ print(json.dumps(dict(zip(keys, sys.argv[1:]))))' \
   fi
 }
 
-# Where cuDNN is, also when that is inside a package of Python.
-library_path() {
-  local cudnn
-  cudnn=$(sed -n 's/^cuDNN_LIBRARY:[A-Z]*=//p' "$build/CMakeCache.txt" 2>/dev/null || true)
-  LD_LIBRARY_PATH=${cudnn:+$(dirname "$cudnn"):}$(dirname "$nvcc")/../lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-  export LD_LIBRARY_PATH
+# Everything that was found, for whoever brings results home.
+pack() {
+  [ -n "${OUT:-}" ] && [ -d "$OUT" ] || return 0
+  tar -czf "$OUT/gpu_check.tar.gz" -C "$(dirname "$logs")" "$(basename "$logs")"
+  cp "$results"/gpu-*.json "$OUT/" 2>/dev/null || true
 }
 
 parse "$@"
 look_around
-if [ ${#chosen[@]} -eq ${#STAGES[@]} ]; then rm -rf "$logs"; fi
+if [ ${#chosen[@]} -gt 3 ]; then rm -rf "$logs"; fi
 mkdir -p "$logs"
+results=bench/results
+if [ $rehearse = yes ]; then results=$logs; fi
+trap pack EXIT
+find_libraries
 describe
-built=yes
-if is_chosen build; then run_stage build; fi
-library_path
-for stage in "${STAGES[@]:1}"; do
-  if is_chosen "$stage"; then run_stage "$stage"; fi
+built=yes compiler=''
+for stage in "${STAGES[@]}"; do
+  is_chosen "$stage" || continue
+  case $stage in
+    test) compile_ahead ;;
+    kernels | steps | profile | peers) end_compiling ;;
+  esac
+  run_stage "$stage"
 done
-"$python" bench/peers/gpu_table.py "$logs" bench/results
+end_compiling
+"$python" bench/peers/gpu_table.py "$logs" "$results"

@@ -14,7 +14,7 @@ using namespace reprise;
 using namespace reprise::bench;
 
 struct Options {
-  bool smoke = false;
+  bool smoke = false, profile = false;
   std::string workloads = REPRISE_WORKLOADS, json, only;
 };
 
@@ -51,7 +51,7 @@ int run(const Options& options) {
   set_default_device(Device::cuda());
   manual_seed(1);
   const NoGrad no_grad;
-  Suite suite({options.smoke}, read_workloads(options.workloads, options.smoke));
+  Suite suite({options.smoke, options.profile}, read_workloads(options.workloads, options.smoke));
   bool failed = false, found = options.only.empty();
   suite.measure_copy();
   for (const Family& family : kFamilies) {
@@ -80,6 +80,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Measures every family of CUDA kernels.", "reprise_bench_cuda");
   app.add_flag("--smoke", options.smoke, "tiny sizes, to prove that all runs");
+  app.add_flag("--profile", options.profile, "each kernel once in the range 'profiled', for a profiler");
   app.add_option("--workloads", options.workloads, "file of workloads");
   app.add_option("--json", options.json, "file for the results");
   app.add_option("--only", options.only, "one family");

@@ -86,6 +86,14 @@ Times time_on_device(const std::function<void()>& work, int warm_up, int count) 
   return summarise(events.between());
 }
 
+void run_profiled(const std::function<void()>& work) {
+  synchronise();
+  cuda::push_range(kProfiled);
+  work();
+  cuda::pop_range();
+  synchronise();
+}
+
 void Suite::measure(const std::string& family, const std::string& name, DType dtype, const std::string& shape,
                     Cost cost, const std::function<void(const kernels::Queue&)>& work) {
   nlohmann::json row{
@@ -93,6 +101,12 @@ void Suite::measure(const std::string& family, const std::string& name, DType dt
   try {
     const kernels::Queue queue = queue_of(default_device());
     const auto run = [&] { work(queue); };
+    if (scale.profile) {
+      run();  // libraries choose their algorithms
+      run_profiled(run);
+      print_line(row, "profiled");
+      return;
+    }
     const double once = time_on_device(run, kWarmUp, 1).median;
     const int count =
         scale.smoke

@@ -21,6 +21,12 @@ Times summarise(std::vector<double> ms);
 /// Runs `work` `warm_up` times, then `count` times between events that nobody waits for before the end.
 Times time_on_device(const std::function<void()>& work, int warm_up, int count);
 
+/// The range (NVTX) of the work that a profiler should look at.
+inline constexpr const char* kProfiled = "profiled";
+
+/// Runs `work` once within that range.
+void run_profiled(const std::function<void()>& work);
+
 /// What a run must move and compute, counted from its formula.
 struct Cost {
   double bytes = 0, flops = 0;
@@ -29,6 +35,7 @@ struct Cost {
 /// Sizes: past every cache in a full run, tiny ones to prove that all runs.
 struct Scale {
   bool smoke = false;
+  bool profile = false;  // each kernel runs once in a range `kProfiled`, for a profiler, and is not timed
 
   std::int64_t pick(std::int64_t full, std::int64_t tiny) const { return smoke ? tiny : full; }
   /// Elements of an array of 256 MiB.

@@ -64,15 +64,77 @@ void measure_matmul(Suite& suite, DType dtype, const Product& p) {
   });
 }
 
-void measure_linear(Suite& suite, DType dtype, const Product& p) {
-  const Tensor x = randn({p.m, p.k}, {.dtype = dtype}), w = randn({p.k, p.n}, {.dtype = dtype});
-  const Tensor bias = randn({p.n}, {.dtype = dtype});
-  const Tensor pre = empty({p.m, p.n}, {.dtype = dtype}), y = empty({p.m, p.n}, {.dtype = dtype});
-  const Scratch scratch(kernels::linear_workspace_bytes(kCuda, view(x), view(w), view(y)));
-  suite.measure("linear", "linear, gelu", dtype, p.shape(), {.flops = p.flops()}, [&](const Queue& queue) {
-    kernels::linear_forward(queue, kernels::Activation::gelu_tanh, view(x), view(w), view(bias), view(pre),
-                            view(y), scratch.get());
+/// A linear layer of a model as its three products, in the layouts of the model: y = f(x w + b), the gradient
+/// for x through the derivative of f in the layer before, the weight's and the bias's gradients.
+struct Layer {
+  const char* name;
+  std::int64_t rows, in, out;
+  kernels::WeightLayout layout = kernels::WeightLayout::in_out;
+  kernels::Activation forward = kernels::Activation::none, before = kernels::Activation::none;
+  bool bias = true;
+};
+
+ConstView transposed(ConstView matrix) {
+  std::swap(matrix.sizes[0], matrix.sizes[1]);
+  std::swap(matrix.strides[0], matrix.strides[1]);
+  return matrix;
+}
+
+void measure_layer(Suite& suite, DType dtype, const Layer& l) {
+  using kernels::Activation;
+  using kernels::WeightLayout;
+  const bool out_in = l.layout == WeightLayout::out_in;
+  const Shape sizes = out_in ? Shape{l.out, l.in} : Shape{l.in, l.out};
+  const TensorOptions options{.dtype = dtype};
+  const Tensor x = randn({l.rows, l.in}, options), w = randn(sizes, options), b = randn({l.out}, options);
+  const Tensor pre = empty({l.rows, l.out}, options), y = randn({l.rows, l.out}, options);
+  const Tensor dx = empty({l.rows, l.in}, options), dw = empty(sizes, options), db = empty({l.out}, options);
+  const ConstView weight = out_in ? transposed(view(w)) : ConstView(view(w));
+  const ConstView bias = l.bias ? ConstView(view(b)) : ConstView();
+  const Cost cost{.flops = 2 * product({l.rows, l.in, l.out})};
+  const std::string shape = fmt::format("{} x {} x {}", l.rows, l.in, l.out), name(l.name);
+  const bool keeps = l.forward != Activation::none;
+
+  const Scratch forward(kernels::linear_workspace_bytes(kCuda, view(x), weight, view(y)));
+  suite.measure("linear", name, dtype, shape, cost, [&](const Queue& queue) {
+    kernels::linear_forward(queue, l.forward, view(x), weight, bias, keeps ? view(pre) : kernels::View(),
+                            view(y), forward.get());
   });
+  const Scratch input(kernels::matmul_workspace_bytes(kCuda, view(y), transposed(weight), view(dx)));
+  suite.measure("linear", name + ", dx", dtype, shape, cost, [&](const Queue& queue) {
+    if (l.before == Activation::none)
+      kernels::matmul(queue, 1.0, view(y), transposed(weight), into(dx), input.get());
+    else
+      kernels::linear_backward_input(queue, l.before, view(y), weight, view(x), view(dx), input.get());
+  });
+  const Scratch scratch(
+      kernels::linear_backward_weight_workspace_bytes(kCuda, l.layout, view(x), view(y), view(dw)));
+  const Scratch alone(kernels::matmul_workspace_bytes(kCuda, transposed(view(y)), view(x), view(dw)));
+  suite.measure("linear", name + (l.bias ? ", dw and db" : ", dw"), dtype, shape, cost,
+                [&](const Queue& queue) {
+                  if (l.bias)
+                    kernels::linear_backward_weight(queue, l.layout, view(x), view(y), into(dw), into(db),
+                                                    scratch.get());
+                  else
+                    kernels::matmul(queue, 1.0, transposed(view(y)), view(x), into(dw), alone.get());
+                });
+}
+
+/// The layers of GPT-2: a token's query, key and value; the projection; both of the MLP; the head.
+std::vector<Layer> layers_of_gpt2(std::int64_t tokens, std::int64_t width, std::int64_t vocabulary) {
+  using kernels::Activation;
+  using kernels::WeightLayout;
+  constexpr auto kGelu = Activation::gelu_tanh;
+  return {{.name = "qkv", .rows = tokens, .in = width, .out = 3 * width},
+          {.name = "projection", .rows = tokens, .in = width, .out = width},
+          {.name = "mlp up, gelu", .rows = tokens, .in = width, .out = 4 * width, .forward = kGelu},
+          {.name = "mlp down, dgelu", .rows = tokens, .in = 4 * width, .out = width, .before = kGelu},
+          {.name = "head",
+           .rows = tokens,
+           .in = width,
+           .out = vocabulary,
+           .layout = WeightLayout::out_in,
+           .bias = false}};
 }
 
 struct Convolution {
@@ -117,17 +179,19 @@ void measure_products(Suite& suite) {
   if (suite.scale.smoke) {
     for (const DType dtype : kMeasured) {
       measure_matmul(suite, dtype, {24, 16, 40});
-      measure_linear(suite, dtype, {24, 16, 40});
+      for (const Layer& layer : layers_of_gpt2(24, 16, 40)) measure_layer(suite, dtype, layer);
     }
     return;
   }
-  constexpr std::int64_t kTokens = 16384, kWidth = 768;
   measure_matmul(suite, DType::bfloat16, {8192, 8192, 8192});
   measure_matmul(suite, DType::float32, {4096, 4096, 4096});
-  for (const std::int64_t vocabulary : {50257, 50304})
-    measure_matmul(suite, DType::bfloat16, {kTokens, kWidth, vocabulary});
-  measure_matmul(suite, DType::bfloat16, {kTokens, 4 * kWidth, kWidth});
-  for (const DType dtype : kMeasured) measure_linear(suite, dtype, {kTokens, kWidth, 4 * kWidth});
+  for (const std::int64_t vocabulary : {50257, 50304}) {
+    for (const Layer& layer : layers_of_gpt2(32768, 768, vocabulary)) {
+      if (vocabulary == 50304 && layer.bias) continue;  // measured with the first
+      measure_layer(suite, DType::bfloat16, layer);
+    }
+  }
+  for (const Layer& layer : layers_of_gpt2(8192, 768, 50257)) measure_layer(suite, DType::float32, layer);
 }
 
 void measure_convolutions(Suite& suite) {

@@ -20,10 +20,10 @@ using namespace reprise::bench;
 constexpr int kWarmUp = 5;  // two steps as usual, a capture, and what the libraries do once
 
 struct Options {
-  bool smoke = false;
+  bool smoke = false, profile = false;
   int steps = 20;
   double seconds = 0;  // after which no further run is begun; 0: any
-  std::string workloads = REPRISE_WORKLOADS, json, only;
+  std::string workloads = REPRISE_WORKLOADS, json, only, segments;
 };
 
 /// One run: a workload under one setting.
@@ -66,6 +66,10 @@ nlohmann::json time_steps(const Options& options, const Plan& plan, std::int64_t
   };
   for (int i = 0; i < kWarmUp; ++i) step();
   synchronise();
+  if (options.profile) {
+    run_profiled(step);
+    return {{"profiled", true}};
+  }
   current_pool().reset_peaks();
   const std::int64_t waits_before = synchronisations();
   const Times times = time_on_device(step, 0, options.smoke ? 2 : options.steps);
@@ -140,6 +144,10 @@ void print_row(const nlohmann::json& row) {
     fmt::print("{:<18} {:<7} {:<6} {}\n", name, setting, how, row["error"].get<std::string>());
     return;
   }
+  if (row.contains("profiled")) {
+    fmt::print("{:<18} {:<7} {:<6} profiled\n", name, setting, how);
+    return;
+  }
   const std::int64_t peak = row.value("peak_allocated_bytes", std::int64_t{0});
   fmt::print("{:<18} {:<7} {:<6} {:9.3f} ms  {:10.0f} /s  {}\n", name, setting, how,
              row["ms_median"].get<double>(), row["items_per_s"].get<double>(),
@@ -168,6 +176,7 @@ int run(const Options& options) {
     for (const nlohmann::json& workload : workloads.at(kind)) {
       if (!options.only.empty() && options.only != workload.at("name").get<std::string>()) continue;
       for (const Plan& plan : plans_of(workload)) {
+        if (!options.segments.empty() && options.segments != plan.setting) continue;
         nlohmann::json row{{"name", workload.at("name")}, {"segments", plan.setting}, {"graph", plan.graph}};
         if (late())
           row["error"] = "not begun: no time left";
@@ -181,7 +190,8 @@ int run(const Options& options) {
       }
     }
   }
-  if (results["rows"].empty()) throw ValueError("[bench] no workload '" + options.only + "'");
+  if (results["rows"].empty())
+    throw ValueError("[bench] no workload '" + options.only + "' with segments '" + options.segments + "'");
   return failed ? 1 : 0;
 }
 
@@ -191,11 +201,13 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app("Times training steps.", "reprise_bench_steps");
   app.add_flag("--smoke", options.smoke, "tiny models, to prove that all runs");
+  app.add_flag("--profile", options.profile, "one step of each run in the range 'profiled', for a profiler");
   app.add_option("--steps", options.steps, "steps of each run that count")->check(CLI::Range(1, 100000));
   app.add_option("--seconds", options.seconds, "no run begins after this time");
   app.add_option("--workloads", options.workloads, "file of workloads");
   app.add_option("--json", options.json, "file for the results");
   app.add_option("--only", options.only, "one workload by its name");
+  app.add_option("--segments", options.segments, "one setting of segments");
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);

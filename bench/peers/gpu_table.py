@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 WORKLOADS = Path(__file__).parent.parent / "cuda" / "workloads.json"
-STAGES = ("build", "test", "sanitize", "bits", "kernels", "steps", "peers")
+STAGES = ("build", "test", "bits", "kernels", "steps", "profile", "peers", "probes", "sanitize")
 COMPUTE_FAMILIES = ("attention", "matmul", "linear", "convolution", "reference")
 
 

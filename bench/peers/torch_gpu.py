@@ -50,10 +50,10 @@ def run_worker(request: dict, seconds: float) -> list[dict]:
     return rows
 
 
-def requests_of(workloads: dict, with_compiled: bool) -> list[dict]:
+def requests_of(workloads: dict, with_eager: bool, with_compiled: bool) -> list[dict]:
     chosen = [gpt for gpt in workloads["gpt"] if gpt["compile"] and with_compiled]
     compiled = [{"kind": "compiled", "name": gpt["name"], "workloads": {"gpt": [gpt]}} for gpt in chosen]
-    return [{"kind": "eager", "workloads": workloads}, *compiled]
+    return [*([{"kind": "eager", "workloads": workloads}] if with_eager else []), *compiled]
 
 
 def show(row: dict) -> None:
@@ -71,6 +71,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=150, help="for all; compiled models have what eager ones leave")
     parser.add_argument("--compile-seconds", type=float, default=120, help="for each compiled model; 0: none")
+    parser.add_argument("--only-compile", action="store_true",
+                        help="the compiled models alone, so that a later run finds on disk what the compiler made")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
@@ -83,7 +85,7 @@ def main() -> int:
     workloads = json.loads(options.workloads.read_text())["smoke" if options.smoke else "full"]
     end = time.monotonic() + options.seconds
     results: dict = {"rows": []}
-    for request in requests_of(workloads, options.compile_seconds > 0):
+    for request in requests_of(workloads, not options.only_compile, options.compile_seconds > 0):
         request["steps"] = options.steps
         seconds = end - time.monotonic()
         if request["kind"] == "compiled":

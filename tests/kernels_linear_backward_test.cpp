@@ -1,4 +1,4 @@
-// Gradients of linear layers: the very bits of the products and sums that they stand for.
+// What a linear layer passes through the activation before it: the very bits of what it stands for.
 #include "kernel_checks.h"
 #include "kernel_products.h"
 #include "reprise/kernels/elementwise.h"
@@ -13,7 +13,6 @@ struct Shape {
 
 constexpr Shape kShapes[] = {{1, 1, 1}, {9, 16, 24}, {33, 7, 13}, {300, 8, 1},
                              {5, 1, 6}, {0, 3, 4},   {4, 0, 3}};
-constexpr Write kWrites[] = {Write::overwrite, Write::accumulate};
 
 KernelTensor numbers(DType dtype, std::vector<std::int64_t> sizes, unsigned seed) {
   std::int64_t n = 1;
@@ -37,39 +36,6 @@ void with_scratch(std::size_t bytes, F&& f) {
 void product(const View& a, const View& b, const Target& c) {
   with_scratch(matmul_workspace_bytes(DeviceKind::cpu, a, b, c.view),
                [&](const Workspace& workspace) { matmul(kCpu, 1, a, b, c, workspace); });
-}
-
-void check_weight(DType dtype, const Shape& s, WeightLayout layout, Write write) {
-  const bool out_in = layout == WeightLayout::out_in;
-  const KernelTensor x = numbers(dtype, {s.rows, s.inputs}, 1), dy = numbers(dtype, {s.rows, s.outputs}, 2);
-  KernelTensor dw = numbers(dtype, {out_in ? s.outputs : s.inputs, out_in ? s.inputs : s.outputs}, 3);
-  KernelTensor dbias = numbers(dtype, {s.outputs}, 4), same_dw = dw, same_dbias = dbias;
-  with_scratch(linear_backward_weight_workspace_bytes(DeviceKind::cpu, layout, x, dy, dw),
-               [&](const Workspace& workspace) {
-                 linear_backward_weight(kCpu, layout, x, dy, {dw, write}, {dbias, write}, workspace);
-               });
-  if (out_in)
-    product(swapped(dy), x, {same_dw, write});
-  else
-    product(swapped(x), dy, {same_dw, write});
-  with_scratch(bias_backward_workspace_bytes(DeviceKind::cpu, dy), [&](const Workspace& workspace) {
-    bias_backward(kCpu, dy, {same_dbias, write}, workspace);
-  });
-  CHECK(dw.same_bytes(same_dw));
-  CHECK(dbias.same_bytes(same_dbias));
-}
-
-TEST_CASE("A weight's gradient comes with the bias's", "[unit]") {
-  for (const DType dtype : kFloatTypes) {
-    for (const Shape& shape : kShapes) {
-      for (const WeightLayout layout : {WeightLayout::out_in, WeightLayout::in_out}) {
-        for (const Write write : kWrites) {
-          CAPTURE(name_of(dtype), shape.rows, shape.inputs, shape.outputs, int(layout), int(write));
-          check_weight(dtype, shape, layout, write);
-        }
-      }
-    }
-  }
 }
 
 TEST_CASE("An input's gradient goes through the activation before it", "[unit]") {

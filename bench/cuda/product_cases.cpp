@@ -65,7 +65,7 @@ void measure_matmul(Suite& suite, DType dtype, const Product& p) {
 }
 
 /// A linear layer of a model as its three products, in the layouts of the model: y = f(x w + b), the gradient
-/// for x through the derivative of f in the layer before, the weight's and the bias's gradients.
+/// for x through the derivative of f in the layer before, the weight's gradient.
 struct Layer {
   const char* name;
   std::int64_t rows, in, out;
@@ -88,7 +88,7 @@ void measure_layer(Suite& suite, DType dtype, const Layer& l) {
   const TensorOptions options{.dtype = dtype};
   const Tensor x = randn({l.rows, l.in}, options), w = randn(sizes, options), b = randn({l.out}, options);
   const Tensor pre = empty({l.rows, l.out}, options), y = randn({l.rows, l.out}, options);
-  const Tensor dx = empty({l.rows, l.in}, options), dw = empty(sizes, options), db = empty({l.out}, options);
+  const Tensor dx = empty({l.rows, l.in}, options), dw = empty(sizes, options);
   const ConstView weight = out_in ? transposed(view(w)) : ConstView(view(w));
   const ConstView bias = l.bias ? ConstView(view(b)) : ConstView();
   const Cost cost{.flops = 2 * product({l.rows, l.in, l.out})};
@@ -107,17 +107,11 @@ void measure_layer(Suite& suite, DType dtype, const Layer& l) {
     else
       kernels::linear_backward_input(queue, l.before, view(y), weight, view(x), view(dx), input.get());
   });
-  const Scratch scratch(
-      kernels::linear_backward_weight_workspace_bytes(kCuda, l.layout, view(x), view(y), view(dw)));
-  const Scratch alone(kernels::matmul_workspace_bytes(kCuda, transposed(view(y)), view(x), view(dw)));
-  suite.measure("linear", name + (l.bias ? ", dw and db" : ", dw"), dtype, shape, cost,
-                [&](const Queue& queue) {
-                  if (l.bias)
-                    kernels::linear_backward_weight(queue, l.layout, view(x), view(y), into(dw), into(db),
-                                                    scratch.get());
-                  else
-                    kernels::matmul(queue, 1.0, transposed(view(y)), view(x), into(dw), alone.get());
-                });
+  const ConstView a = transposed(out_in ? view(y) : view(x)), b2 = out_in ? view(x) : view(y);
+  const Scratch scratch(kernels::matmul_workspace_bytes(kCuda, a, b2, view(dw)));
+  suite.measure("linear", name + ", dw", dtype, shape, cost, [&](const Queue& queue) {
+    kernels::matmul(queue, 1.0, a, b2, into(dw), scratch.get());
+  });
 }
 
 /// The layers of GPT-2: a token's query, key and value; the projection; both of the MLP; the head.

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "reprise/checked.h"
+#include "reprise/context.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/kernels/reduce.h"
 #include "reprise/ops/broadcast.h"
@@ -20,20 +22,47 @@ using kernels::Target;
 using kernels::View;
 using kernels::Write;
 
-/// Runs `f(exec, first, count, logits)` for every chunk of rows, with their logits computed. Scratch that `f`
-/// asks for goes after each chunk. A chunk is at most all rows.
+/// A chunk of rows: their logits (count, V), and the same memory with the columns that only fill it up.
+struct Chunk {
+  std::int64_t first, count;
+  View logits, padded;
+};
+
+/// Rows of the weight, with those of zeros that a device wants: cuBLASLt multiplies 16-bit matrices whose
+/// lines are not multiples of 16 bytes several times slower, and fastest in whole tiles.
+std::int64_t padded_classes(const Exec& exec, DType dtype, std::int64_t classes) {
+  constexpr std::int64_t kLine = 8, kTile = 128, kLarge = 1024;
+  if (exec.queue().device != DeviceKind::cuda || size_of(dtype) != 2 || classes % kLine == 0) return classes;
+  const std::int64_t multiple = classes < kLarge ? kLine : kTile;
+  return checked::divide_up(classes, multiple) * multiple;
+}
+
+/// The weight with rows of zeros behind its own, where the device wants them.
+ConstView padded_weight(const Exec& exec, const ConstView& weight) {
+  const std::int64_t classes = weight.sizes[0], all = padded_classes(exec, weight.dtype, classes);
+  if (all == classes) return weight;
+  const View padded = exec.temporary(weight.dtype, {all, weight.sizes[1]});
+  kernels::copy(exec.queue(), weight, {rows_of(padded, 0, classes)});
+  kernels::fill(exec.queue(), 0, rows_of(padded, classes, all - classes));
+  return padded;
+}
+
+/// Runs `f(exec, chunk)` for every chunk of rows, with their logits computed: of `weight` as it is padded, 0
+/// in the columns beyond `classes`. Scratch that `f` asks for goes after each chunk.
 template <class F>
-void for_each_chunk(const Exec& exec, std::int64_t chunk, const ConstView& x, const ConstView& weight,
-                    F&& f) {
+void for_each_chunk(const Exec& exec, std::int64_t size, const ConstView& x, const ConstView& weight,
+                    std::int64_t classes, F&& f) {
   const std::int64_t rows = x.sizes[0];
   if (rows == 0) return;
-  const View memory = exec.temporary(x.dtype, {chunk, weight.sizes[0]});
-  for (std::int64_t first = 0; first < rows; first += chunk) {
-    const std::int64_t count = std::min(chunk, rows - first);
-    const View logits = rows_of(memory, 0, count);
+  const View memory = exec.temporary(x.dtype, {size, weight.sizes[0]});
+  for (std::int64_t first = 0; first < rows; first += size) {
+    const std::int64_t count = std::min(size, rows - first);
+    Chunk chunk{.first = first, .count = count, .logits = rows_of(memory, 0, count), .padded = {}};
+    chunk.padded = chunk.logits;
+    chunk.logits.sizes[1] = classes;
     const Exec part(exec.device(), {});
-    product(part, rows_of(x, first, count), transposed(weight), {logits, Write::overwrite});
-    f(part, first, count, logits);
+    product(part, rows_of(x, first, count), transposed(weight), {chunk.padded, Write::overwrite});
+    f(part, chunk);
   }
 }
 
@@ -52,6 +81,41 @@ View element(View vector, std::int64_t i) {
   one.rank = 0;
   return one;
 }
+
+/// The weight's gradient, to which every chunk adds.
+class WeightGradient {
+ public:
+  /// `weight` is the padded one; `many`: there is more than one chunk.
+  WeightGradient(const Exec& exec, const Target& target, const ConstView& weight, bool many)
+      : exec_(exec), target_(target), sum_(target) {
+    if (!target) return;
+    // A sum of many chunks in 16 bits would round away what each of them adds.
+    const bool is_wide = size_of(weight.dtype) == 2 && many;
+    if (!is_wide && weight.sizes[0] == target.view.sizes[0]) return;
+    const DType dtype = is_wide ? DType::float32 : weight.dtype;
+    sum_ = {exec.temporary(dtype, {weight.sizes[0], weight.sizes[1]}), Write::overwrite};
+  }
+  /// Adds dlogits^T x of one chunk, whose logits have become their gradients.
+  void add(const Exec& part, const Chunk& chunk, const ConstView& x) {
+    if (!target_) return;
+    product(part, transposed(ConstView(chunk.padded)), rows_of(x, chunk.first, chunk.count), sum_);
+    sum_.write = Write::accumulate;
+    any_ = true;
+  }
+  void finish() {
+    if (!target_) return;
+    if (!any_) {
+      if (target_.write == Write::overwrite) kernels::fill(exec_.queue(), 0, target_.view);
+    } else if (sum_.view.data != target_.view.data) {
+      kernels::copy(exec_.queue(), rows_of(sum_.view, 0, target_.view.sizes[0]), target_);
+    }
+  }
+
+ private:
+  const Exec& exec_;
+  Target target_, sum_;
+  bool any_ = false;
+};
 
 /// A contiguous view as one axis.
 template <class V>
@@ -79,35 +143,54 @@ Specs LinearCrossEntropy::infer(SpecSpan in) const {
   Spec logits = x;
   logits.channels_last = false;
   logits.shape.set(rank - 1, weight.shape[0]);
-  return infer_cross_entropy(name, reduction, logits, in[2]);
+  Specs specs = infer_cross_entropy(name, reduction, logits, in[2]);
+  for (const std::size_t input : {0u, 1u}) {
+    Spec gradient = in[input];
+    gradient.channels_last = false;
+    if ((gradients >> input & 1u) == 0) gradient.shape = {0};
+    specs.push_back(gradient);
+  }
+  return specs;
 }
 
 double LinearCrossEntropy::flops(SpecSpan in) const {
   const Shape& x = in[0].shape;
   const std::int64_t rows = x.numel() / std::max<std::int64_t>(x[x.rank() - 1], 1);
-  return 2.0 * static_cast<double>(rows) * static_cast<double>(in[1].shape.numel());
+  const int products = 1 + std::popcount(gradients);
+  return 2.0 * products * static_cast<double>(rows) * static_cast<double>(in[1].shape.numel());
 }
 
 void LinearCrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const {
   const ConstView x = as_rows(exec.contiguous(in[0])), weight = exec.contiguous(in[1]);
   const ConstView targets = as_vector(exec.contiguous(in[2]));
   const std::int64_t rows = x.sizes[0], size = chunk_of(rows), chunks = checked::divide_up(rows, size);
+  const std::int64_t classes = weight.sizes[0];
   const bool each = reduction == Reduction::none;
   const View losses = each ? as_vector(out[0]) : exec.temporary(out[1].dtype, {rows});
-  const View statistics = as_rows(out[1]);
-  const View counts = exec.temporary(out[2].dtype, {chunks});
-  for_each_chunk(
-      exec, size, x, weight,
-      [&](const Exec& part, std::int64_t first, std::int64_t count, const View& logits) {
-        const std::int64_t bad = kernels::cross_entropy_forward(
-            part.queue(), Reduction::none, ignore_index, logits, rows_of(targets, first, count),
-            rows_of(losses, first, count), rows_of(statistics, first, count), View(),
-            element(counts, first / size));
-        if (bad != ignore_index && !exec.device().is_dry) {
-          throw ValueError(fmt::format("[{}] target {} is outside [0, {}) and is not ignore_index {}", name,
-                                       bad, weight.sizes[0], ignore_index));
-        }
-      });
+  const View statistics = as_rows(out[1]), counts = exec.temporary(out[2].dtype, {chunks});
+  const ConstView padded = padded_weight(exec, weight);
+  const View dx = (gradients & 1) != 0 ? out[3] : View(), dw = (gradients & 2) != 0 ? out[4] : View();
+  const View one = exec.temporary(out[1].dtype, {});
+  if (gradients != 0) kernels::fill(exec.queue(), 1, one);
+  WeightGradient dweight(exec, {dw, Write::overwrite}, padded, rows > size);
+  for_each_chunk(exec, size, x, padded, classes, [&](const Exec& part, const Chunk& piece) {
+    const ConstView its_targets = rows_of(targets, piece.first, piece.count);
+    const View its_statistics = rows_of(statistics, piece.first, piece.count);
+    const View its_count = element(counts, piece.first / size);
+    const std::int64_t bad = kernels::cross_entropy_forward(
+        part.queue(), Reduction::none, ignore_index, piece.logits, its_targets,
+        rows_of(losses, piece.first, piece.count), its_statistics, View(), its_count);
+    if (bad != ignore_index && !exec.device().is_dry) {
+      throw ValueError(fmt::format("[{}] target {} is outside [0, {}) and is not ignore_index {}", name, bad,
+                                   classes, ignore_index));
+    }
+    if (!dx && !dw) return;
+    kernels::cross_entropy_backward(part.queue(), Reduction::sum, ignore_index, piece.logits, its_targets,
+                                    its_statistics, its_count, one, {piece.logits, Write::overwrite});
+    if (dx) product(part, piece.padded, padded, {rows_of(as_rows(dx), piece.first, piece.count)});
+    dweight.add(part, piece, x);
+  });
+  dweight.finish();
   sum_of(exec, counts, out[2]);
   if (each) return;
   sum_of(exec, losses, out[0]);
@@ -117,41 +200,63 @@ void LinearCrossEntropy::forward(const Exec& exec, Inputs in, Outputs out) const
 
 void LinearCrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads,
                                   GradSlots slots) const {
+  if (gradients == 0)
+    backward_again(exec, saved, grads, slots);
+  else
+    scale_gradients(exec, saved, grads, slots);
+}
+
+void LinearCrossEntropy::scale_gradients(const Exec& exec, const Saved& saved, OutGrads grads,
+                                         GradSlots slots) const {
+  View factor = exec.temporary(grads[0].dtype, {});
+  if (reduction == Reduction::mean)
+    kernels::binary_forward(exec.queue(), kernels::Binary::div, grads[0], saved.output(2), factor);
+  else
+    kernels::copy(exec.queue(), grads[0], {factor});
+  for (const std::size_t input : {0u, 1u}) {
+    if (!slots.wants(input)) continue;
+    const ConstView gradient = saved.output(3 + input);
+    const View scaled = exec.temporary(factor.dtype, saved.output_spec(3 + input).shape);
+    kernels::copy(exec.queue(), gradient, {scaled});
+    kernels::binary_forward(exec.queue(), kernels::Binary::mul, scaled, broadcast_to(factor, scaled), scaled);
+    kernels::copy(exec.queue(), scaled, slots[input]);
+  }
+}
+
+void LinearCrossEntropy::backward_again(const Exec& exec, const Saved& saved, OutGrads grads,
+                                        GradSlots slots) const {
   const ConstView x = as_rows(exec.contiguous(saved.input(0))), weight = exec.contiguous(saved.input(1));
   const ConstView targets = as_vector(exec.contiguous(saved.input(2)));
   const ConstView statistics = as_rows(saved.output(1)), count_of_rows = saved.output(2);
   const ConstView dy = exec.contiguous(grads[0]);
   const bool each = reduction == Reduction::none;
   const std::int64_t rows = x.sizes[0], size = chunk_of(rows);
-  const Target dx = row_major(exec, slots[0]), dweight = row_major(exec, slots[1]);
-  if (dweight && rows == 0 && dweight.write == Write::overwrite) kernels::fill(exec.queue(), 0, dweight.view);
-  // A sum of many chunks in 16 bits would round away what each of them adds.
-  const bool is_wide = dweight && size_of(weight.dtype) == 2 && rows > size;
-  const Target sum =
-      is_wide ? Target{exec.temporary(DType::float32, saved.input_spec(1).shape), Write::overwrite} : dweight;
-  for_each_chunk(exec, size, x, weight,
-                 [&](const Exec& part, std::int64_t first, std::int64_t count, const View& logits) {
-                   kernels::cross_entropy_backward(
-                       part.queue(), reduction, ignore_index, logits, rows_of(targets, first, count),
-                       rows_of(statistics, first, count), count_of_rows,
-                       each ? rows_of(as_vector(dy), first, count) : dy, {logits, Write::overwrite});
-                   if (dx) product(part, logits, weight, {rows_of(as_rows(dx.view), first, count), dx.write});
-                   if (sum) {
-                     product(part, transposed(ConstView(logits)), rows_of(x, first, count),
-                             {sum.view, first == 0 ? sum.write : Write::accumulate});
-                   }
-                 });
-  if (is_wide) kernels::copy(exec.queue(), sum.view, dweight);
+  const Target dx = row_major(exec, slots[0]), to = row_major(exec, slots[1]);
+  const ConstView padded = padded_weight(exec, weight);
+  WeightGradient dweight(exec, to, padded, rows > size);
+  for_each_chunk(exec, size, x, padded, weight.sizes[0], [&](const Exec& part, const Chunk& piece) {
+    kernels::cross_entropy_backward(
+        part.queue(), reduction, ignore_index, piece.logits, rows_of(targets, piece.first, piece.count),
+        rows_of(statistics, piece.first, piece.count), count_of_rows,
+        each ? rows_of(as_vector(dy), piece.first, piece.count) : dy, {piece.logits, Write::overwrite});
+    if (dx)
+      product(part, piece.padded, padded, {rows_of(as_rows(dx.view), piece.first, piece.count), dx.write});
+    dweight.add(part, piece, x);
+  });
+  dweight.finish();
   if (dx) store(exec, dx, slots[0]);
-  if (dweight) store(exec, dweight, slots[1]);
+  if (to) store(exec, to, slots[1]);
 }
 
 }  // namespace ops
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, std::int64_t chunk,
                             Reduction reduction, std::int64_t ignore_index) {
-  return apply(ops::LinearCrossEntropy{.reduction = reduction, .ignore_index = ignore_index, .chunk = chunk},
-               x, weight, targets);
+  ops::LinearCrossEntropy op{.reduction = reduction, .ignore_index = ignore_index, .chunk = chunk};
+  const bool in_one_pass = reduction != Reduction::none && x.dtype() != DType::float16;
+  if (in_one_pass && context().grad_enabled())
+    op.gradients = GradMask{x.requires_grad()} | GradMask{weight.requires_grad()} << 1;
+  return apply(op, x, weight, targets);
 }
 
 }  // namespace reprise

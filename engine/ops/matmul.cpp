@@ -60,20 +60,14 @@ void product_through(const Exec& exec, const ConstView& dy, const ConstView& w,
                                  exec.scratch(bytes));
 }
 
-/// The gradients of the weight and, where it is wanted too, of the bias.
-void weight_gradients(const Exec& exec, WeightLayout layout, const Saved& saved, const ConstView& dy,
-                      GradSlots slots) {
-  const Target dw = slots[1];
+/// dw (=, +=) x^T dy, or its transpose, as the weight lies.
+void weight_gradient(const Exec& exec, WeightLayout layout, const Saved& saved, const ConstView& dy,
+                     const Target& dw) {
   const ConstView x = as_rows(exec.contiguous(saved.input(0)));
-  if (slots.wants(2)) {
-    const std::size_t bytes =
-        kernels::linear_backward_weight_workspace_bytes(exec.queue().device, layout, x, dy, dw.view);
-    kernels::linear_backward_weight(exec.queue(), layout, x, dy, dw, slots[2], exec.scratch(bytes));
-  } else if (layout == WeightLayout::out_in) {
+  if (layout == WeightLayout::out_in)
     product(exec, transposed(dy), x, dw);
-  } else {
+  else
     product(exec, transposed(x), dy, dw);
-  }
 }
 
 /// True when (..., M, K) x (K, N) can be one product of (M', K) and (K, N).
@@ -191,10 +185,10 @@ void Linear::backward(const Exec& exec, const Saved& saved, OutGrads grads, Grad
       product(exec, dy, w, {as_rows(dx.view), dx.write});
     store(exec, dx, slots[0]);
   }
-  if (slots.wants(1)) weight_gradients(exec, layout, saved, dy, slots);
-  if (slots.wants(2) && !slots.wants(1)) {
+  if (const Target dw = slots[1]) weight_gradient(exec, layout, saved, dy, dw);
+  if (const Target dbias = slots[2]) {
     const std::size_t bytes = kernels::bias_backward_workspace_bytes(exec.queue().device, dy);
-    kernels::bias_backward(exec.queue(), dy, slots[2], exec.scratch(bytes));
+    kernels::bias_backward(exec.queue(), dy, dbias, exec.scratch(bytes));
   }
 }
 

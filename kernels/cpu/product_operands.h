@@ -112,16 +112,6 @@ AnyView transposed(AnyView view) {
   return view;
 }
 
-/// The gradient of a weight as a product of two matrices.
-struct WeightProduct {
-  ConstView a, b;
-};
-
-inline WeightProduct weight_product(WeightLayout layout, const ConstView& x, const ConstView& dy) {
-  if (layout == WeightLayout::out_in) return {transposed(dy), x};
-  return {transposed(x), dy};
-}
-
 /// True for a product that has no elements, or whose elements are sums of nothing.
 inline bool has_no_terms(const ConstView& a, const View& c) {
   return c.numel() == 0 || a.sizes[a.rank - 1] == 0;

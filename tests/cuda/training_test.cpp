@@ -65,6 +65,14 @@ TEST_CASE("a loss in chunks of logits trains alike, in any setting", "[cuda][tra
   for (std::size_t i = 0; i < whole.losses.size(); ++i)
     CHECK(chunked.losses[i] == Approx(whole.losses[i]).epsilon(1e-4));
   CHECK(train_gpt({.segments = "blocks", .loss_chunk = 5}) == chunked);
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    INFO(name_of(dtype));
+    const Outcome narrow = train_gpt({.dtype = dtype, .loss_chunk = 5});
+    for (std::size_t i = 0; i < whole.losses.size(); ++i)
+      CHECK(narrow.losses[i] == Approx(whole.losses[i]).epsilon(2e-2));
+    for (const char* setting : {"blocks", "cheap"})
+      CHECK(train_gpt({.segments = setting, .dtype = dtype, .loss_chunk = 5}) == narrow);
+  }
 }
 
 TEST_CASE("training on CUDA follows the CPU", "[cuda][training]") {

@@ -59,16 +59,6 @@ class Operations {
            kernels::linear_forward(queue, kernels::Activation::none, x_.cuda(), square_.cuda(), row_.cuda(),
                                    {}, y_.cuda(), w);
          }});
-    cases_.push_back({"linear_backward_weight",
-                      [this] {
-                        return kernels::linear_backward_weight_workspace_bytes(kCuda, kLayout, x_.cuda(),
-                                                                               y_.cuda(), square_.cuda());
-                      },
-                      [this](const auto& queue, const Workspace& w) {
-                        kernels::linear_backward_weight(queue, kLayout, x_.cuda(), y_.cuda(),
-                                                        square_.cuda(Write::overwrite),
-                                                        row_.cuda(Write::overwrite), w);
-                      }});
     cases_.push_back({"bias_backward",
                       [this] { return kernels::bias_backward_workspace_bytes(kCuda, x_.cuda()); },
                       [this](const auto& queue, const Workspace& w) {
@@ -150,7 +140,6 @@ class Operations {
                       }});
   }
 
-  static constexpr kernels::WeightLayout kLayout = kernels::WeightLayout::out_in;
   static constexpr DType kType = DType::float32;
   Twin x_{kType, {40, 24}}, y_{kType, {40, 24}}, square_{kType, {24, 24}};
   Twin row_{kType, {24}}, other_row_{kType, {24}}, column_{kType, {40}};

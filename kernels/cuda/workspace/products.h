@@ -57,7 +57,7 @@ inline PreparedProduct prepare_product(const char* operation, const ConstView& a
 /// Everything that a product needs of the workspace; without memory it is only counted.
 struct ProductSpace {
   PreparedProduct prepared;
-  View bias{};              // a linear layer's bias, or its gradient, where cuBLASLt wants it
+  View bias{};              // a linear layer's bias, where cuBLASLt wants it
   void* scratch = nullptr;  // cuBLASLt's
   std::size_t bytes = 0;
 
@@ -100,17 +100,6 @@ inline ProductSpace linear_space(const ConstView& x, const ConstView& w, const V
   cpu::Carver carver(workspace);
   ProductSpace space{.prepared = prepare_product("linear_forward", x, w, result, carver)};
   space.bias = vector_of(result.sizes[1], result.dtype, carver);
-  space.take_scratch(carver);
-  return space;
-}
-
-/// The product that gives a linear layer's weight gradient, and its bias gradient. No size is 0.
-inline ProductSpace weight_space(WeightLayout layout, const ConstView& x, const ConstView& dy, const View& dw,
-                                 const Workspace& workspace = {}) {
-  cpu::Carver carver(workspace);
-  const cpu::WeightProduct product = cpu::weight_product(layout, x, dy);
-  ProductSpace space{.prepared = prepare_product("linear_backward", product.a, product.b, dw, carver)};
-  space.bias = vector_of(dy.sizes[1], dw.dtype, carver);
   space.take_scratch(carver);
   return space;
 }

@@ -23,12 +23,6 @@ std::size_t linear_workspace_bytes(DeviceKind, const ConstView& x, const ConstVi
   return cpu::has_no_terms(x, y) ? 0 : linear_space(x, w, y).bytes;
 }
 
-std::size_t linear_backward_weight_workspace_bytes(DeviceKind, WeightLayout layout, const ConstView& x,
-                                                   const ConstView& dy, const View& dw) {
-  const bool is_empty = cpu::has_no_terms(cpu::weight_product(layout, x, dy).a, dw);
-  return std::max(is_empty ? 0 : weight_space(layout, x, dy, dw).bytes, bias_sums_bytes(dy));
-}
-
 std::size_t bias_backward_workspace_bytes(DeviceKind, const ConstView& dy) { return bias_sums_bytes(dy); }
 
 std::size_t conv2d_workspace_bytes(DeviceKind device, ConvPass pass, const Conv2dParams& params,

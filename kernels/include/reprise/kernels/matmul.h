@@ -37,16 +37,6 @@ REPRISE_WORKSPACE_QUERY(bias_backward_workspace_bytes, DeviceKind, const ConstVi
 /// dbias (N) (=, +=) column sums of dy (M, N), in an order that does not depend on the number of threads.
 REPRISE_KERNEL(void, bias_backward, const Queue&, const ConstView& dy, const Target& dbias, const Workspace&);
 
-/// Scratch for `linear_backward_weight`.
-REPRISE_WORKSPACE_QUERY(linear_backward_weight_workspace_bytes, DeviceKind, WeightLayout, const ConstView& x,
-                        const ConstView& dy, const View& dw);
-
-/// The gradients of a linear layer's weight and bias: dw (=, +=) x^T dy, which is (I, O) or (O, I) as the
-/// layout says, and dbias (O) (=, +=) column sums of dy. x is (M, I), dy (M, O). On CUDA the product sums dy
-/// on its way, where cuBLASLt can; elsewhere this is `matmul` and `bias_backward`.
-REPRISE_KERNEL(void, linear_backward_weight, const Queue&, WeightLayout, const ConstView& x,
-               const ConstView& dy, const Target& dw, const Target& dbias, const Workspace&);
-
 /// The gradient that a linear layer passes through the activation before it: dx = (dy w^T) activation'(pre),
 /// where the layer's input was activation(pre), one whose derivative reads its input (see
 /// `derivative_reads`). dy is (M, N), w (K, N) as in `linear_forward`, pre and dx (M, K). Scratch as for

@@ -75,12 +75,16 @@ parse() {
 
 is_chosen() { [[ " ${chosen[*]} " == *" $1 "* ]]; }
 
+# Whether there is a kit that was made of these sources.
+kit_fits() { [ -f "$kit/kit.tar.xz" ] && [ "$(cat "$kit/fingerprint")" = "$(tools/gpu_kit.sh --fingerprint)" ]; }
+
 # Finds the device and the compiler, or ends.
 look_around() {
   python=$(command -v python3 || command -v python || true)
   [ -n "$python" ] || fail "no python3; nothing was built"
   commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo "${REPRISE_COMMIT:-unknown}")
   if [ -n "$(git status --porcelain -- . ':!bench/results' 2>/dev/null)" ]; then commit+=-changed; fi
+  if kit_fits; then commit=$(cat "$kit/commit"); fi  # what is copied there may know an older one
   if [ $rehearse = yes ]; then
     device=Rehearsal driver=none nvcc='' architecture=none smoke=(--smoke) build=$PWD/build/release
     logs=$PWD/build/gpu_check_rehearsal
@@ -158,17 +162,12 @@ limited() {
   timeout --kill-after=5 $((seconds > 1 ? seconds : 1)) "$@" >>"$log" 2>&1
 }
 
-# Unpacks the programs of a kit that was made of these sources; fails where there is none, or it does not start.
+# Unpacks the programs of the kit; fails where there is none of these sources, or it does not start.
 take_kit() {
-  [ -f "$kit/kit.tar.xz" ] || return 1
-  if [ "$(cat "$kit/fingerprint")" != "$(tools/gpu_kit.sh --fingerprint)" ]; then
-    echo 'the kit is of other sources' >>"$log"
-    return 1
-  fi
+  kit_fits || return 1
   mkdir -p "$build/bin"
   limited tar -xf "$kit/kit.tar.xz" -C "$build/bin" || return
   limited "${ours[@]}" "$build/bin/reprise" info || return
-  commit=$(cat "$kit/commit")
   note='from the kit'
 }
 

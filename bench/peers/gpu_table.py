@@ -8,6 +8,8 @@ well, 1 a stage failed, 3 a goal was missed. Goals stand in bench/cuda/workloads
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import sys
@@ -171,10 +173,62 @@ def stage_lines(stages: Iterable[dict]) -> Iterator[Line]:
         yield Line(f"stage {stage['stage']}", f"{stage['result']}, {stage['seconds']} s", stage["note"][:48], goal="ok", met=met)
 
 
+def number(text: str | None) -> float:
+    return float((text or "0").replace(",", ""))
+
+
+def profile_rows(path: Path) -> list[dict]:
+    """What Nsight Compute wrote of each kernel: name, time and, where it was asked, what bounds it. The first row has the units."""
+    lines = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith("==")]
+    rows = []
+    for row in csv.DictReader(io.StringIO("".join(lines))):
+        if not row.get("ID") or not row.get("gpu__time_duration.sum"):
+            continue
+        name = re.sub(r"^void |reprise::|kernels::cuda::|<unnamed>::|unnamed>::", "", row["Kernel Name"])[:160]
+        found = {"kernel": name, "us": number(row["gpu__time_duration.sum"]) / 1e3}
+        if "sm__warps_active.avg.pct_of_peak_sustained_active" in row:
+            stalls = {key.split("stalled_")[1].split("_per_")[0]: number(value) for key, value in row.items()
+                      if key.startswith("smsp__average_warps_issue_stalled") and key.endswith("_issue_active.ratio")}
+            found |= {"grid": row["Grid Size"], "block": row["Block Size"],
+                      "dram_percent": number(row.get("gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed")),
+                      "occupancy_percent": number(row["sm__warps_active.avg.pct_of_peak_sustained_active"]),
+                      "registers": int(number(row.get("launch__registers_per_thread"))),
+                      "stalls": dict(sorted(stalls.items(), key=lambda item: -item[1])[:3])}
+        rows.append(found)
+    return rows
+
+
+def summed(rows: list[dict]) -> list[dict]:
+    """The kernels of a step, each once, the longest first."""
+    kernels: dict[str, dict] = {}
+    for row in rows:
+        kernel = kernels.setdefault(row["kernel"], {"kernel": row["kernel"], "launches": 0, "us": 0.0})
+        kernel["launches"] += 1
+        kernel["us"] += row["us"]
+    return sorted(kernels.values(), key=lambda kernel: -kernel["us"])
+
+
+def profile_of(path: Path) -> list[dict]:
+    try:
+        rows = profile_rows(path)
+    except (OSError, ValueError, KeyError, csv.Error):
+        return []  # it was stopped in the middle
+    return summed(rows) if path.stem.startswith("profile-step") else rows
+
+
+def lines_of_json(path: Path) -> list[dict]:
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError):
+        return []
+
+
 def gather(logs: Path) -> dict:
     """Everything that the stages left."""
     found = {name: read(logs / f"{name}.json") for name in ("setup", "kernels", "steps", "peers")}
     found["bits"] = {path.stem: read(path) for path in sorted(logs.glob("bits-*.json"))}
+    found["probes"] = lines_of_json(logs / "probes.jsonl")
+    found["profile"] = {path.stem.removeprefix("profile-"): profile_of(path) for path in sorted(logs.glob("profile-*.csv"))}
     found["stages"] = [stage for name in STAGES if (stage := read(logs / f"stage-{name}.json"))]
     return found
 

@@ -75,6 +75,25 @@ TEST_CASE("products ask for their library's share and for copies", "[unit]") {
       TypeError);
 }
 
+TEST_CASE("a few long sums have room for more parts than many or short ones", "[unit]") {
+  const auto parts = [](std::int64_t m, std::int64_t n, std::int64_t k) {
+    const View a = shape(DType::bfloat16, {m, k}), b = shape(DType::bfloat16, {k, n}),
+               c = shape(DType::bfloat16, {m, n});
+    const std::size_t bytes = cuda::product_library_bytes(m * n, k);
+    CHECK(matmul_workspace_bytes(kCuda, a, b, c) == with_library(0, bytes));
+    return static_cast<std::int64_t>(bytes / sizeof(float)) / (m * n);
+  };
+  CHECK(parts(64, 256, 401408) == 128);  // 8 MiB
+  CHECK(parts(64, 64, 401408) == 512);
+  CHECK(parts(8, 8, 401408) == 784);  // of 512 terms
+  CHECK(parts(64, 256, 4096) == 8);
+  CHECK(parts(64, 256, 2559) == 4);
+  CHECK(parts(64, 256, 1) == 4);
+  CHECK(parts(1024, 512, 401408) == 4);  // 8 MiB
+  CHECK(parts(1024, 2048, 401408) == 4);
+  CHECK(parts(4096, 4096, 401408) == 0);  // a half of one: 32 MiB
+}
+
 TEST_CASE("linear layers also have room for an aligned bias", "[unit]") {
   const DType f32 = DType::float32;
   CHECK(linear_workspace_bytes(kCuda, shape(f32, {8, 4}), shape(f32, {4, 16}), shape(f32, {8, 16})) ==

@@ -119,7 +119,7 @@ void Plan::choose(const char* operation, const Problem& p) {
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     set(preference.get(), attribute, value, operation);
   };
-  const std::size_t most_bytes = product_library_bytes(p.batch * p.m * p.n);
+  const std::size_t most_bytes = product_library_bytes(p.batch * p.m * p.n, p.k);
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{most_bytes});
   // Split sums meet in the workspace, in float32. Summing them in place would be in no fixed order.
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,

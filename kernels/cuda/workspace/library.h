@@ -19,11 +19,15 @@ constexpr std::size_t library_bytes(std::int64_t wanted) {
   return std::min(bytes * kLibraryAlignment, kMostLibraryBytes);
 }
 
-/// For a product with so many results: sums over k in up to four parts, which meet in float32. More parts are
-/// of use only where results are few, and those are small either way.
-constexpr std::size_t product_library_bytes(std::int64_t results) {
-  constexpr std::int64_t kParts = 4;
-  return library_bytes(kParts * results * static_cast<std::int64_t>(sizeof(float)));
+/// For a product with so many results, each a sum of k terms: room for the parts of the sums, which meet in
+/// float32. Four parts of each for all products. A few results with long sums (gradients of small weights
+/// over many rows) are a few tiles, and keep a device busy only in more parts than that: as many as make up
+/// kPartials numbers, 8 MiB, but none shorter than kShortestPart terms, so that what has short sums asks for
+/// no more than four.
+constexpr std::size_t product_library_bytes(std::int64_t results, std::int64_t k) {
+  constexpr std::int64_t kParts = 4, kPartials = std::int64_t{1} << 21, kShortestPart = 512;
+  const std::int64_t parts = std::clamp(kPartials / results, kParts, std::max(kParts, k / kShortestPart));
+  return library_bytes(parts * results * static_cast<std::int64_t>(sizeof(float)));
 }
 
 /// For one pass of a convolution: twice what its tensors take with channels filled up to eights, as tensor

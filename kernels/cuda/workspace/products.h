@@ -64,7 +64,8 @@ struct ProductSpace {
   void take_scratch(cpu::Carver& carver) {
     const cpu::Product& p = prepared.product;
     const int axis = axis_of_calls(p);
-    scratch = take_library_scratch(carver, product_library_bytes(p.m * p.n * (axis < 0 ? 1 : p.batch[axis])));
+    const std::int64_t results = p.m * p.n * (axis < 0 ? 1 : p.batch[axis]);
+    scratch = take_library_scratch(carver, product_library_bytes(results, p.k));
     bytes = carver.bytes();
   }
 };

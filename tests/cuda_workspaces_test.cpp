@@ -109,14 +109,18 @@ TEST_CASE("convolutions ask for copies of what lies otherwise and for scratch by
   constexpr std::size_t kX = 8 * 12 * 1024, kY = 8 * 20 * 900, kW = 20 * 12 * 9;  // elements
   // The library gets twice the tensors with channels filled up to eights.
   constexpr std::size_t kFilled = 8 * 16 * 1024 + 8 * 24 * 900 + 20 * 16 * 9,
-                        kFilledGroups = kFilled - 20 * 8 * 9;
+                        kFilledGroups = kFilled - 20 * 8 * 9,
+                        kAllFilled = kFilled + 4 * 16 * 9;  // of weights also the outputs
   const auto padded = [](std::size_t size) { return (size + 63) / 64 * 64; };
   const auto library = [](std::size_t elements, std::size_t size) {
     return (2 * elements * size + 255) / 256 * 256;
   };
   for (const ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weight}) {
     CHECK(bytes(pass, DType::float32, 1) == with_library(padded(4 * kW), library(kFilled, 4)));
-    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(padded(2 * kW), library(kFilled, 2)));
+    // In 16 bits the channels of all are filled up to eights: 12 to 16, and 20 to 24.
+    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(2 * kAllFilled, library(kFilled, 2)));
+    CHECK(bytes(pass, DType::bfloat16, 2) ==
+          with_library(padded(2 * kX) + padded(2 * kY), library(kFilledGroups, 2)));
     // Row-major in float64, and perhaps in groups: the images are copied, the weights are not.
     CHECK(bytes(pass, DType::float64, 1) ==
           with_library(padded(8 * kX) + padded(8 * kY), library(kFilled, 8)));
@@ -140,11 +144,39 @@ TEST_CASE("a call of cuDNN has fewer than 2^31 elements of a tensor", "[unit]") 
                w = shape(DType::bfloat16, {32, 32, 3, 1});
     return cuda::ConvRequest{.params = {.padding = {1, 0}}, .x = x, .w = w, .y = x, .out = {x}};
   };
-  CHECK(cuda::most_images(request(3, 4096)) == 1);
+  CHECK(cuda::most_images(request(3, 4096), true) == 1);
   CHECK(cuda::images_of_call(request(3, 4096), true) == 1);
   CHECK(cuda::images_of_call(request(40, 512), true) == 15);
   CHECK(cuda::images_of_call(request(15, 512), true) == 15);
-  CHECK(cuda::most_images(request(1, 8192)) == 0);
+  CHECK(cuda::most_images(request(1, 8192), true) == 0);
+}
+
+TEST_CASE("channels are filled up where cuDNN can count them then", "[unit]") {
+  const auto sizes = [](DType dtype, const Sizes& x, const Sizes& w, bool channels_last = true) {
+    const std::int64_t n = x[0], c = x[1], o = w[0];
+    const View image_x = image(dtype, n, c, x[2], x[3]), image_y = image(dtype, n, o, x[2], x[3]);
+    const cuda::ConvSizes of_call = cuda::sizes_of_call(
+        {.params = {.groups = c / w[1]}, .x = image_x, .w = shape(dtype, w), .y = image_y, .out = {image_y}},
+        channels_last);
+    CHECK(of_call.x[0] == n);
+    CHECK(of_call.y[0] == n);
+    CHECK(of_call.w[1] == of_call.x[1] / (c / w[1]));
+    CHECK(of_call.w[0] == of_call.y[1]);
+    return std::pair(of_call.x[1], of_call.y[1]);
+  };
+  using Pair = std::pair<std::int64_t, std::int64_t>;
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    CHECK(sizes(dtype, {2, 3, 9, 9}, {64, 3, 7, 7}) == Pair(8, 64));
+    CHECK(sizes(dtype, {2, 16, 9, 9}, {9, 16, 3, 3}) == Pair(16, 16));
+    CHECK(sizes(dtype, {2, 8, 9, 9}, {8, 8, 3, 3}) == Pair(8, 8));
+    CHECK(sizes(dtype, {2, 3, 9, 9}, {64, 3, 7, 7}, false) == Pair(3, 64));
+    CHECK(sizes(dtype, {2, 6, 9, 9}, {4, 3, 3, 3}) == Pair(6, 4));
+    // 2^31 elements of an image, and of the weights.
+    CHECK(sizes(dtype, {1, 1, 16384, 16383}, {8, 1, 3, 3}) == Pair(8, 8));
+    CHECK(sizes(dtype, {1, 1, 16384, 16384}, {1, 1, 3, 3}) == Pair(1, 1));
+    CHECK(sizes(dtype, {1, 1, 9, 9}, {1 << 25, 1, 3, 3}) == Pair(1, 1 << 25));
+  }
+  CHECK(sizes(DType::float32, {2, 3, 9, 9}, {64, 3, 7, 7}) == Pair(3, 64));
 }
 
 TEST_CASE("attention keeps a number a row, and only on the way back", "[unit]") {

@@ -41,7 +41,7 @@ READ_16 = re.compile(
 )
 WRITE_16 = re.compile(
     r"::(pack|step|norm_forward|norm_backward|norm_dx|softmax_\w+|cross_entropy_backward|gather_rows|max_pool|average_pool|"
-    r"pool_backward|batch_norm_\w+|copy_words|fill_words|sum_chunks|join_pieces)_kernel<"
+    r"pool_backward|batch_norm_\w+|copy_words|fill_words|fill_channels|sum_chunks|join_pieces)_kernel<"
 )
 # The forms for single elements, and for types of other sizes than the words that are moved.
 SINGLE = re.compile(r"RowShape<1,|_kernel<([\w:]+, )+1[,>]|_kernel<unsigned (char|short|int|long)>")

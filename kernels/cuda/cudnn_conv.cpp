@@ -1,12 +1,13 @@
 // Convolutions through cuDNN: channels-last, where its tensor-core kernels work on memory as it lies; for
 // what it cannot do that way (float64, some groups) row-major, as many images at a time as the workspace has
-// room for copies of. Weights are row-major in the contract and (O,
-// KH, KW, I) in channels-last convolutions, so they pass through the workspace; so does every tensor that
-// does not lie as it should. Single pixels are matrix products.
+// room for copies of. Weights are row-major in the contract and (O, KH, KW, I) in channels-last convolutions,
+// so they pass through the workspace; so does every tensor that does not lie as it should, or whose channels
+// are no multiple of eight in 16 bits. Single pixels are matrix products.
 #include <limits>
 #include <stdexcept>
 #include <string>
 
+#include "cuda/conv_channels.h"
 #include "cuda/cudnn_plan.h"
 #include "cuda/host.h"
 #include "cuda/workspace/conv.h"
@@ -26,8 +27,8 @@ std::array<int, 2> narrow(const std::array<std::int64_t, 2>& values) {
   return {narrow(values[0]), narrow(values[1])};
 }
 
-std::array<int, 4> sizes_of(const Layout& view) {
-  return {narrow(view.sizes[0]), narrow(view.sizes[1]), narrow(view.sizes[2]), narrow(view.sizes[3])};
+std::array<int, 4> narrow(const PerAxis& sizes) {
+  return {narrow(sizes[0]), narrow(sizes[1]), narrow(sizes[2]), narrow(sizes[3])};
 }
 
 std::string text_of(const Layout& view) {
@@ -39,13 +40,14 @@ std::string text_of(const Layout& view) {
 
 cudnn::Plan& plan_of(const ConvRequest& r, bool channels_last) {
   const DType dtype = r.out.view.dtype;
+  const ConvSizes sizes = sizes_of_call(r, channels_last);
   const cudnn::Problem problem{.device = current_device("conv2d"),
                                .pass = r.pass,
                                .dtype = dtype,
                                .channels_last = channels_last,
-                               .x = sizes_of(r.x),
-                               .w = sizes_of(r.w),
-                               .y = sizes_of(r.y),
+                               .x = narrow(sizes.x),
+                               .w = narrow(sizes.w),
+                               .y = narrow(sizes.y),
                                .stride = narrow(r.params.stride),
                                .padding = narrow(r.params.padding),
                                .dilation = narrow(r.params.dilation),
@@ -63,7 +65,7 @@ struct Choice {
 Choice choose(const ConvRequest& r) {
   const DType dtype = r.out.view.dtype;
   const std::int64_t all = r.x.sizes[0];
-  if (most_images(r) == 0)
+  if (most_images(r, false) == 0)
     throw ShapeError("[conv2d] one image of x " + text_of(r.x) + " or y " + text_of(r.y) +
                      " has more elements than cuDNN takes (2^31 - 1)");
   for (const bool channels_last : conv_orders(dtype)) {
@@ -85,25 +87,39 @@ ConstView repeated(ConstView bias, const Layout& y) {
   return bias;
 }
 
+/// Writes all of `to`, which may have more channels than `from`: zeros.
+void copy_filled(const Queue& queue, const ConstView& from, const View& to) {
+  if (from.sizes == to.sizes)
+    copy(queue, from, {to});
+  else
+    fill_channels(queue, from, to);
+}
+
+/// The part of `view` that has the sizes of `given`.
+ConstView part_of(View view, const Layout& given) {
+  view.sizes = given.sizes;
+  return view;
+}
+
 /// One call. Adds to a bias that is already in place, so that the sum is rounded once.
 void run_call(const Queue& queue, const ConvRequest& r, bool channels_last, const Workspace& workspace,
               const ConstView& bias) {
   const ConvSpace space = conv_space(r, channels_last, workspace);
   const auto make_copy = [&](const ConvOperand& operand, const ConstView& given) {
-    if (operand.is_copy) copy(queue, given, {operand.view});
+    if (operand.is_copy) copy_filled(queue, given, operand.view);
   };
   make_copy(space.x, r.x);
   make_copy(space.w, r.w);
   make_copy(space.y, r.y);
   Write write = space.out.is_copy ? Write::overwrite : r.out.write;
   if (bias) {
-    copy(queue, repeated(bias, space.out.view), {space.out.view});
+    copy_filled(queue, repeated(bias, r.out.view), space.out.view);
     write = Write::accumulate;
   }
   plan_of(r, channels_last)
       .run(stream_of(queue), {space.x.view.data, space.w.view.data, space.y.view.data, space.out.view.data},
            write, space.scratch);
-  if (space.out.is_copy) copy(queue, space.out.view, r.out);
+  if (space.out.is_copy) copy(queue, part_of(space.out.view, r.out.view), r.out);
 }
 
 void run(const Queue& queue, const ConvRequest& r, const Workspace& workspace, const ConstView& bias = {}) {

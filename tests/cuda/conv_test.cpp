@@ -130,6 +130,73 @@ TEST_CASE("convolutions agree with the CPU's", "[simt][cuda]") {
   }
 }
 
+/// Channels that are filled up to eights in 16 bits, on either side or on both, or are not.
+std::vector<Case> filled_cases() {
+  std::vector<Case> cases;
+  for (const std::int64_t in : {1, 3, 5, 8, 9}) {
+    for (const std::int64_t out : {1, 8, 12}) {
+      cases.push_back({"odd sizes", {2, in, 7, 5}, {out, in, 3, 2}});
+      cases.push_back({"strides", {3, in, 9, 7}, {out, in, 3, 3}, {.stride = {2, 2}, .padding = {1, 2}}});
+      cases.push_back({"dilated, nothing aligned", {1, in, 9, 8}, {out, in, 2, 3}, {.dilation = {2, 1}}, 1});
+    }
+  }
+  cases.push_back(
+      {"the first layer of a network", {2, 3, 21, 23}, {64, 3, 7, 7}, {.stride = {2, 2}, .padding = {3, 3}}});
+  cases.push_back({"bias scattered", {2, 3, 5, 5}, {5, 3, 3, 3}, {}, 0, 2});
+  cases.push_back({"several blocks", {3, 3, 41, 37}, {8, 3, 1, 3}});
+  return cases;
+}
+
+TEST_CASE("channels are filled up for tensor cores in 16 bits", "[simt][cuda]") {
+  const Queues queues;
+  for (const Case& test : filled_cases()) {
+    for (const DType dtype : {DType::bfloat16, DType::float16}) {
+      INFO(test.what << ", " << test.w[1] << " to " << test.w[0] << ", " << name_of(dtype));
+#if defined(REPRISE_SIMT)
+      simt::runtime::reset_calls();
+#endif
+      for (const bool with_bias : {false, true}) check_forward(queues, Tensors(test, dtype), with_bias);
+      for (const Write write : kWrites) {
+        check_backward_data(queues, Tensors(test, dtype), write);
+        check_backward_weight(queues, Tensors(test, dtype), write);
+      }
+#if defined(REPRISE_SIMT)
+      CHECK(simt::runtime::calls("cudnnConvolutionForward") == 2);
+      CHECK(simt::runtime::uneven_convolutions() == 0);
+      Tensors wide(test, DType::float32);
+      check_forward(queues, std::move(wide), false);
+      CHECK(simt::runtime::uneven_convolutions() == (test.w[0] % 8 != 0 || test.w[1] % 8 != 0));
+#endif
+    }
+  }
+}
+
+TEST_CASE("images that lie row-major are filled up in the same pass", "[simt][cuda]") {
+  const Queues queues;
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    CAPTURE(name_of(dtype));
+    Tensors t({"row-major", {2, 3, 6, 7}, {12, 3, 3, 3}}, dtype);
+    Twin x(dtype, {2, 3, 6, 7});
+    const auto forward = [&](const kernels::View& images, const kernels::View& y) {
+      const std::size_t bytes = kernels::conv2d_workspace_bytes(DeviceKind::cuda, ConvPass::forward, t.params,
+                                                                images, t.w.cuda(), y, Write::overwrite);
+      TwinWorkspace workspace(0, bytes);
+      kernels::conv2d_forward(queues.cuda(), t.params, images, t.w.cuda(), t.bias.cuda(), y,
+                              workspace.cuda());
+      queues.wait();
+    };
+    const auto element = [](std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
+      return static_cast<double>((n * 126 + c * 42 + h * 7 + w) % 13 - 6) / 8;
+    };
+    x.assign([&](std::int64_t i) { return element(i / 126, i / 42 % 3, i / 7 % 6, i % 7); });
+    t.x.assign([&](std::int64_t i) { return element(i / 126, i % 3, i / 21 % 6, i / 3 % 7); });
+    forward(t.x.cuda(), t.y.cuda());
+    const std::vector<double> expected = t.y.cuda_values();
+    forward(x.cuda(), t.y.cuda());
+    CHECK(t.y.cuda_values() == expected);
+  }
+}
+
 TEST_CASE("a recorded convolution runs again on new numbers", "[simt][cuda]") {
   const Queues queues;
   Tensors t(kCases[1], DType::float32);
@@ -219,9 +286,8 @@ TEST_CASE("an algorithm that cuDNN takes back is passed over", "[simt][cuda]") {
 
 TEST_CASE("images go in several calls where there is no room for copies of all", "[simt][cuda]") {
   const Queues queues;
-  // The workspace is twice the images with 8 channels, in which copies of 7 images have room beside their
-  // scratch.
-  const Case test{"several calls", {9, 2, 128, 128}, {4, 2, 1, 3}, {.padding = {0, 1}}};
+  // The workspace is twice the images, in which copies of 6 images have room beside their scratch.
+  const Case test{"several calls", {9, 8, 128, 128}, {8, 8, 1, 3}, {.padding = {0, 1}}};
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
     CAPTURE(name_of(dtype));
     simt::runtime::reset_calls();

@@ -39,6 +39,9 @@ void count_synchronisation();
 /// Counts one matrix product with this epilogue.
 void count_epilogue(unsigned epilogue);
 
+/// Counts one convolution whose channels are no multiples of eight.
+void count_uneven_convolution();
+
 /// Records an error as this thread's last and returns it.
 cudaError_t record_error(cudaError_t error);
 

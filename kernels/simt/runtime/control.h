@@ -73,6 +73,10 @@ std::int64_t calls(std::string_view name);
 /// How many products since the last reset_calls() had this epilogue, a cublasLtEpilogue_t.
 std::int64_t products_with_epilogue(unsigned epilogue);
 
+/// How many convolutions since the last reset_calls() had channels that are no multiples of eight, which on a
+/// device run without tensor cores.
+std::int64_t uneven_convolutions();
+
 /// How many calls since the last reset_calls() fail_call could have failed: the range of a sweep.
 std::int64_t calls_total();
 

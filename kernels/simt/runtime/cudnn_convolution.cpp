@@ -119,6 +119,7 @@ cudnnStatus_t enqueue_convolution(cudnnHandle_t handle, const Call& call) {
     return CUDNN_STATUS_BAD_PARAM;
   }
   if (!operands_are_good(call, workspace)) return CUDNN_STATUS_BAD_PARAM;
+  if (call.problem.x.sizes[1] % 8 != 0 || call.problem.y.sizes[1] % 8 != 0) count_uneven_convolution();
   Work work;
   work.name = call.name;
   work.type = cudaGraphNodeTypeKernel;

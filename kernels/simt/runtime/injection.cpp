@@ -18,6 +18,7 @@ struct Counts {
   std::int64_t failable = 0;
   std::int64_t allocations = 0;
   std::int64_t synchronisations = 0;
+  std::int64_t uneven_convolutions = 0;
 };
 // Never destroyed: programs release memory and handles while they exit.
 Counts& counts = *new Counts;
@@ -79,6 +80,8 @@ void count_synchronisation() { ++counts.synchronisations; }
 
 void count_epilogue(unsigned epilogue) { ++counts.by_epilogue[epilogue]; }
 
+void count_uneven_convolution() { ++counts.uneven_convolutions; }
+
 std::int64_t calls(std::string_view name) {
   const std::lock_guard lock(runtime_mutex());
   const auto found = counts.by_name.find(name);
@@ -89,6 +92,11 @@ std::int64_t products_with_epilogue(unsigned epilogue) {
   const std::lock_guard lock(runtime_mutex());
   const auto found = counts.by_epilogue.find(epilogue);
   return found != counts.by_epilogue.end() ? found->second : 0;
+}
+
+std::int64_t uneven_convolutions() {
+  const std::lock_guard lock(runtime_mutex());
+  return counts.uneven_convolutions;
 }
 
 std::int64_t calls_total() { return counts.failable; }

@@ -342,7 +342,7 @@ profiled() {
 
 # Every kernel of a step with its time; then each family's kernels with what they wait for.
 stage_profile() {
-  local ncu family name failed=0
+  local ncu step family name failed=0
   ncu=$(command -v ncu || find /opt/nvidia/nsight-compute /usr/local/cuda* -maxdepth 2 -name ncu -type f -perm -u+x 2>/dev/null | head -n 1)
   if [ -z "$ncu" ]; then
     note='Nsight Compute is not on this machine'
@@ -350,8 +350,10 @@ stage_profile() {
   fi
   local time_only=(--metrics gpu__time_duration.sum)
   local details=(--section SpeedOfLight --section Occupancy --section WarpStateStats --section LaunchStats --section MemoryWorkloadAnalysis)
-  profiled step-gpt2-bf16 "${time_only[@]}" "$(program reprise_bench_steps)" --profile --only gpt2-bf16 --segments none || failed=1
-  profiled step-resnet50-bf16 "${time_only[@]}" "$(program reprise_bench_steps)" --profile --only resnet50-bf16 --segments none || failed=1
+  for step in gpt2-bf16-chunked:cheap resnet50-bf16:none resnet50-bf16:cheap gpt-small:none; do
+    profiled "step-${step/:/-}" "${time_only[@]}" "$(program reprise_bench_steps)" --profile --only "${step%:*}" \
+      --segments "${step#*:}" || failed=1
+  done
   for family in norm softmax 'cross entropy' 'batch norm' optimiser embedding elementwise attention reduction copy dropout; do
     name=${family// /-}
     profiled "kernels-$name" "${details[@]}" "$(program reprise_bench_cuda)" --profile --only "$family" || failed=1
@@ -441,4 +443,4 @@ for stage in "${STAGES[@]}"; do
   run_stage "$stage"
 done
 end_compiling
-"$python" bench/peers/gpu_table.py "$logs" "$results"
+"$python" bench/peers/gpu_table.py "$logs" "$results" $([ $rehearse = no ] || echo --rehearsal)

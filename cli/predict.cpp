@@ -203,6 +203,7 @@ int predict(const PredictOptions& options) {
                         {"steps", steps},
                         {"rows", nlohmann::json::array()}};
     if (capacity != kUnlimited) json["capacity_bytes"] = capacity;
+    if (profile.bytes_beside_pool > 0) json["bytes_beside_pool"] = profile.bytes_beside_pool;
     for (const Row& row : rows) json["rows"].push_back(row_json(row));
     write_file_atomically(options.json, json_text(json) + "\n");
   }
@@ -210,6 +211,10 @@ int predict(const PredictOptions& options) {
       capacity == kUnlimited ? "no limit" : format_bytes(capacity));
   print_rows(rows, options.fit);
   print_peaks(rows);
+  if (profile.bytes_beside_pool > 0) {
+    say("Beside the pool {} keeps {} for the driver's context and the libraries.\n", profile.name,
+        format_bytes(profile.bytes_beside_pool));
+  }
   require_one_that_fits(rows, capacity);
   return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "measure.h"
 #include "reprise/error.h"
+#include "reprise/kernels/device.h"
 
 namespace {
 
@@ -81,6 +82,9 @@ nlohmann::json time_steps(const Options& options, const Plan& plan, std::int64_t
                      {"items_per_s", 1e3 * static_cast<double>(items) / times.median},
                      {"waits", synchronisations() - waits_before - 2},  // those of the measurement
                      {"loss", loss.template item<float>()}};
+  const kernels::cuda::MemoryInfo device = kernels::cuda::memory_info(default_device().index);
+  row["bytes_beside_pool"] =
+      static_cast<std::int64_t>(device.total_bytes - device.free_bytes) - memory.reserved.current;
   if (!graph) {  // a graph's memory is its own
     row["peak_allocated_bytes"] = memory.all.allocated.peak;
     row["peak_activation_bytes"] = memory.activations.allocated.peak;
@@ -177,6 +181,7 @@ int run(const Options& options) {
       if (!options.only.empty() && options.only != workload.at("name").get<std::string>()) continue;
       for (const Plan& plan : plans_of(workload)) {
         if (!options.segments.empty() && options.segments != plan.setting) continue;
+        if (options.profile && plan.graph) continue;  // its kernels are those of the step without
         nlohmann::json row{{"name", workload.at("name")}, {"segments", plan.setting}, {"graph", plan.graph}};
         if (late())
           row["error"] = "not begun: no time left";

@@ -20,6 +20,8 @@ struct DeviceProfile {
   double flops_32_bit = 1e11;
   double flops_16_bit = 1e11;
   double bytes_per_second = 2e10;
+  /// What the driver's context and the libraries take of the device beside the pool; 0 where not known.
+  std::size_t bytes_beside_pool = 0;
 
   bool operator==(const DeviceProfile&) const = default;
 };

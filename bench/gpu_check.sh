@@ -2,14 +2,14 @@
 # gpu_check.sh: everything that only a GPU can tell, in one command: takes the programs of a kit or builds them for this device, runs
 # the device tests, compares bits, measures kernels and steps beside their peers, profiles, and ends with one table of goals.
 #
-#   bench/gpu_check.sh [--first | --second] [--quick] [--only STAGES] [--budget SECONDS] [--rehearse]
+#   bench/gpu_check.sh [--first | --second] [--quick] [--only STAGES] [--budget SECONDS] [--rehearse [BUILD]]
 #
 #   --first          build, test, bits, kernels, steps, profile, peers, probes: nine minutes (the default)
 #   --second         build, test, sanitize: the tests again under compute-sanitizer
 #   --quick          of the sanitizers memcheck alone, and no compiled peers
 #   --only STAGES    of build,test,bits,kernels,steps,profile,peers,probes,sanitize; the table shows earlier results of the others
 #   --budget SECONDS for the whole (540); a stage that takes too long is stopped, and the rest goes on
-#   --rehearse       on the emulator, tiny, with the programs of build/release: proves this script, and no time
+#   --rehearse       on the emulator, tiny, with the programs of BUILD (build/release): proves this script, and no time
 #
 # Exit status: 0 all well; 1 a stage failed; 2 no GPU, no compiler, or misuse; 3 all ran, but a goal was missed. Logs are in
 # build/gpu_check, results in bench/results/gpu-<device>-<date>.json, and both in $OUT where that names a folder.
@@ -48,7 +48,13 @@ parse() {
       --first) chosen=("${FIRST[@]}") ;;
       --second) chosen=("${SECOND[@]}") ;;
       --quick) quick=yes ;;
-      --rehearse) rehearse=yes ;;
+      --rehearse)
+        rehearse=yes rehearsed=$PWD/build/release
+        if [[ ${2:---} != --* ]]; then
+          rehearsed=$(realpath "$2")
+          shift
+        fi
+        ;;
       --only)
         [ $# -ge 2 ] || fail "--only needs stages: ${STAGES[*]}"
         IFS=, read -ra chosen <<<"$2"
@@ -86,8 +92,8 @@ look_around() {
   if [ -n "$(git status --porcelain -- . ':!bench/results' 2>/dev/null)" ]; then commit+=-changed; fi
   if kit_fits; then commit=$(cat "$kit/commit"); fi  # what is copied there may know an older one
   if [ $rehearse = yes ]; then
-    device=Rehearsal driver=none nvcc='' architecture=none smoke=(--smoke) build=$PWD/build/release
-    logs=$PWD/build/gpu_check_rehearsal
+    device=Rehearsal driver=none nvcc='' architecture=none smoke=(--smoke) build=$rehearsed
+    logs=$build/gpu_check_rehearsal
     return
   fi
   command -v nvidia-smi >/dev/null || fail "no GPU here (there is no nvidia-smi); nothing was built"

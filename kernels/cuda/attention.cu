@@ -65,6 +65,7 @@ Problem problem_of(const Queue& queue, const AttentionParams& params, RandomKey 
           static_cast<int>(q.sizes[1]),
           static_cast<int>(q.sizes[2]),
           static_cast<int>(q.sizes[3]),
+          group_of(q.sizes[0] * q.sizes[1], q.sizes[2], q.sizes[3], q.dtype),
           params.causal,
           params.dropout > 0.0,
           static_cast<float>(params.scale),

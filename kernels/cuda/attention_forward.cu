@@ -134,8 +134,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   T* const queries = reinterpret_cast<T*>(raw);
   T* const inner = queries + kQueries * kPitch<T, kWidth>;  // [2][keys, values]
   const int blocks = (problem.length + kQueries - 1) / kQueries;
-  const int sequence = static_cast<int>(blockIdx.x) / blocks;
-  const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * kQueries;
+  const Work work = work_of_block(problem, blocks);
+  const int sequence = work.sequence;
+  const int first = (blocks - 1 - work.part) * kQueries;
   const int row = first + 16 * kM * warp_id(), last_row = row + 16 * kM - 1;
   const int seen = problem.causal ? min(problem.length, first + kQueries) : problem.length;
   const int tiles = (seen + kKeys - 1) / kKeys;

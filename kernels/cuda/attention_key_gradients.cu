@@ -82,8 +82,9 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradients_kernel(Problem prob
   T* const values = keys + S::kKeys * kPitch<T, kWidth>;
   T* const inner = values + S::kKeys * kPitch<T, kWidth>;  // [2][queries, gradients of out]
   const int blocks = (problem.length + S::kKeys - 1) / S::kKeys;
-  const int sequence = static_cast<int>(blockIdx.x) / blocks;
-  const int first = static_cast<int>(blockIdx.x) % blocks * S::kKeys;
+  const Work work = work_of_block(problem, blocks);
+  const int sequence = work.sequence;
+  const int first = work.part * S::kKeys;
   const int of_block = 16 * kM * warp_id(), row = first + of_block;
   const int tiles = (problem.length + kQueries - 1) / kQueries;
   const int begin = problem.causal ? first / kQueries : 0;

@@ -14,6 +14,7 @@ namespace reprise::kernels::cuda::attention {
 struct Problem {
   std::int64_t sequences;   // B * H
   int heads, length, size;  // H, T, D
+  int group;                // sequences whose blocks are mixed, see `work_of_block`
   bool causal, dropout;
   float scale, exponent;  // exponent = scale * log2(e): exp(scale * x) = exp2(exponent * x)
   float sign, magnitude;  // of the exponent: 1 or -1, and positive; for an exponent of 0: 0 and 1
@@ -64,6 +65,28 @@ struct Backward {
   const float2* statistics;
   const float* delta;
 };
+
+/// What a block does: a part of a sequence, of which the first has the most work where attention is causal.
+struct Work {
+  int sequence, part;
+};
+
+/// The parts with much work come first, so that a grid ends with short ones: over a group of sequences that
+/// the L2 cache has room for, as all parts of a sequence read the same rows.
+__device__ __forceinline__ Work work_of_block(const Problem& problem, int parts) {
+  const int block = static_cast<int>(blockIdx.x), of_group = problem.group * parts;
+  const int first = block / of_group * problem.group, rest = block % of_group;
+  const int sequences = min(problem.group, static_cast<int>(problem.sequences) - first);
+  return {first + rest % sequences, rest / sequences};
+}
+
+/// Sequences of a group: enough to fill a device, and no more than 16 MiB of keys and values.
+inline int group_of(std::int64_t sequences, std::int64_t length, std::int64_t size, DType dtype) {
+  constexpr std::int64_t kGroupBytes = std::int64_t{16} << 20, kMost = 64;
+  const std::int64_t bytes = 2 * length * size * static_cast<std::int64_t>(size_of(dtype));
+  return static_cast<int>(std::clamp<std::int64_t>(kGroupBytes / std::max<std::int64_t>(bytes, 1), 1,
+                                                   std::clamp<std::int64_t>(sequences, 1, kMost)));
+}
 
 /// Blocks of a grid that takes `rows_of_block` rows of every sequence, all in one dimension.
 inline unsigned blocks_of(const Problem& problem, int rows_of_block) {

@@ -55,8 +55,9 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Problem pro
   T* const gradients = queries + S::kQueries * kPitch<T, kWidth>;
   T* const inner = gradients + S::kQueries * kPitch<T, kWidth>;  // [2][keys, values]
   const int blocks = (problem.length + S::kQueries - 1) / S::kQueries;
-  const int sequence = static_cast<int>(blockIdx.x) / blocks;
-  const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * S::kQueries;
+  const Work work = work_of_block(problem, blocks);
+  const int sequence = work.sequence;
+  const int first = (blocks - 1 - work.part) * S::kQueries;
   const int of_block = 16 * kM * warp_id(), row = first + of_block, last_row = row + 16 * kM - 1;
   const int seen = problem.causal ? min(problem.length, first + S::kQueries) : problem.length;
   const int tiles = (seen + kKeys - 1) / kKeys;

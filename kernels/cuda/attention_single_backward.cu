@@ -53,8 +53,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   SIMT_DYN_SHARED(raw);
   constexpr int kN = Shape<kWidth, kLean>::kN, kInner = Shape<kWidth, kLean>::kInner;
   const int blocks = (problem.length + kRows - 1) / kRows;
-  const int sequence = static_cast<int>(blockIdx.x) / blocks;
-  const int first = static_cast<int>(blockIdx.x) % blocks * kRows;
+  const Work work = work_of_block(problem, blocks);
+  const int sequence = work.sequence;
+  const int first = work.part * kRows;
   const std::int64_t rows = static_cast<std::int64_t>(sequence) * problem.length;
   const Tiles<kWidth, kLean> tiles(raw, problem, tensors.k, tensors.v, sequence, first);
   float dk[kOfThread][kWidth / 16] = {}, dv[kOfThread][kWidth / 16] = {};
@@ -109,8 +110,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   SIMT_DYN_SHARED(raw);
   constexpr int kN = Shape<kWidth, kLean>::kN, kInner = Shape<kWidth, kLean>::kInner;
   const int blocks = (problem.length + kRows - 1) / kRows;
-  const int sequence = static_cast<int>(blockIdx.x) / blocks;
-  const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * kRows;
+  const Work work = work_of_block(problem, blocks);
+  const int sequence = work.sequence;
+  const int first = (blocks - 1 - work.part) * kRows;
   const int seen = problem.causal ? min(problem.length, first + kRows) : problem.length;
   const Tiles<kWidth, kLean> tiles(raw, problem, tensors.q, tensors.dout, sequence, first);
   float shift[kOfThread], inverse[kOfThread], delta[kOfThread], dq[kOfThread][kWidth / 16] = {};

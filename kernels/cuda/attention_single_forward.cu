@@ -73,8 +73,9 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Problem problem, F
   float* const values = queries + kTileOf<kWidth>;
   float* const keys = values + kTileOf<kWidth>;  // later the probabilities
   const int blocks = (problem.length + kRows - 1) / kRows;
-  const int sequence = static_cast<int>(blockIdx.x) / blocks;
-  const int first = (blocks - 1 - static_cast<int>(blockIdx.x) % blocks) * kRows;
+  const Work work = work_of_block(problem, blocks);
+  const int sequence = work.sequence;
+  const int first = (blocks - 1 - work.part) * kRows;
   const int seen = problem.causal ? min(problem.length, first + kRows) : problem.length;
   load_tile<float, kWidth, kRows, kThreads>(queries, tensors.q, tensors.q.of(sequence, problem.heads), first,
                                             problem);

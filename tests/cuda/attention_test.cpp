@@ -61,6 +61,22 @@ TEST_CASE("attention on CUDA takes any size of head up to 128", "[simt][cuda]") 
   }
 }
 
+TEST_CASE("attention on CUDA takes more sequences than it mixes", "[simt][cuda]") {
+  const Queues queues;
+  for (DType dtype : kTrained) {
+    for (const bool causal : {true, false}) {
+      Case c;
+      c.dtype = dtype;
+      c.batch = 27;
+      c.heads = 5;  // 135 sequences: two groups of 64 and a part of one
+      c.length = 130;
+      c.size = 8;
+      c.params.causal = causal;
+      check(c, queues);
+    }
+  }
+}
+
 TEST_CASE("attention on CUDA takes any scale", "[simt][cuda]") {
   const Queues queues;
   for (DType dtype : kTrained) {

@@ -169,6 +169,30 @@ TEST_CASE("unary derivatives equal central differences, written and added") {
   }
 }
 
+TEST_CASE("a tensor is scaled by a number of the device, written and added") {
+  for (const DType dtype : kFloatingTypes) {
+    for (const Sizes& sizes : kSizes) {
+      for (const Placement placement : kPlacements) {
+        KernelArray x(dtype, sizes, placement), y(dtype, sizes, placement), sum(dtype, sizes);
+        KernelArray factor(dtype == DType::float64 ? DType::float64 : DType::float32, {});
+        x.fill_uniform(-2, 2, 2);
+        sum.fill_uniform(-2, 2, 3);
+        factor.fill([](std::int64_t) { return -0.375; });
+        const std::vector<double> before = sum.values();
+        scale(kQueue, x.view(), factor.view(), {y.view()});
+        scale(kQueue, x.view(), factor.view(), {sum.view(), Write::accumulate});
+        CAPTURE(name_of(dtype), sizes, static_cast<int>(placement));
+        CHECK(largest_distance(y, [&](std::int64_t i) { return -0.375 * x[i]; }) <= tolerance(dtype));
+        CHECK(largest_distance(sum, [&](std::int64_t i) {
+                return before[static_cast<std::size_t>(i)] - 0.375 * x[i];
+              }) <= 2 * tolerance(dtype));
+        CHECK(y.guards_intact());
+        CHECK(sum.guards_intact());
+      }
+    }
+  }
+}
+
 TEST_CASE("binary functions equal their formulas, with broadcast operands") {
   const Sizes full = {5, 1, 33, 12};
   const std::vector<Sizes> operands = {full,         {5, 1, 33, 1},  {1, 1, 1, 12},

@@ -214,12 +214,8 @@ void LinearCrossEntropy::scale_gradients(const Exec& exec, const Saved& saved, O
   else
     kernels::copy(exec.queue(), grads[0], {factor});
   for (const std::size_t input : {0u, 1u}) {
-    if (!slots.wants(input)) continue;
-    const ConstView gradient = saved.output(3 + input);
-    const View scaled = exec.temporary(factor.dtype, saved.output_spec(3 + input).shape);
-    kernels::copy(exec.queue(), gradient, {scaled});
-    kernels::binary_forward(exec.queue(), kernels::Binary::mul, scaled, broadcast_to(factor, scaled), scaled);
-    kernels::copy(exec.queue(), scaled, slots[input]);
+    if (slots.wants(input))
+      kernels::scale(exec.queue(), saved.output(3 + input), factor, slots[input]);
   }
 }
 

@@ -1,4 +1,4 @@
-// dx (=, +=) dy f'(x): see elementwise.cuh for how memory is accessed.
+// dx (=, +=) dy f'(x), and the product with a number of the device: see elementwise.cuh for how memory is accessed.
 #include "cuda/elementwise.cuh"
 #include "cuda/math.cuh"
 
@@ -17,7 +17,24 @@ struct UnaryBackward : Operation<Function::reads == Reads::nothing ? 1 : 2, 1, k
   }
 };
 
+/// in: x.
+template <class C>
+struct Scale : Operation<1, 1, kAdding, C> {
+  const C* factor;
+  explicit Scale(const ConstView& value) : factor(value.as<C>()) {}
+  __device__ __forceinline__ void operator()(const C (&in)[1], C (&out)[1]) const { out[0] = in[0] * *factor; }
+};
+
 }  // namespace
+
+void scale(const Queue& queue, const ConstView& x, const ConstView& factor, const Target& y) {
+  constexpr const char* kOperation = "scale";
+  if (!y || y.view.numel() == 0) return;
+  dispatch_computed(kOperation, x.dtype, [&]<class C>() {
+    using Op = Scale<C>;
+    launch_uniform(kOperation, queue, x.dtype, Op(factor), Problem<Op>({y}, {&x}));
+  });
+}
 
 void unary_backward(const Queue& queue, Unary function, double alpha, const ConstView& x, const ConstView& y,
                     const ConstView& dy, const Target& dx) {

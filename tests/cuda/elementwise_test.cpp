@@ -101,6 +101,25 @@ TEST_CASE("cuda unary functions and their gradients", "[simt][cuda]") {
   }
 }
 
+TEST_CASE("cuda scales by a number of the device", "[simt][cuda]") {
+  Queues queues;
+  for (const DType dtype : kFloating) {
+    for (const Layouts& layouts : kLayouts) {
+      CAPTURE(name_of(dtype), layouts.y.sizes, layouts.a.strides);
+      Twin x = layouts.a.make(dtype), y = layouts.y.make(dtype);
+      Twin factor(dtype == DType::float64 ? DType::float64 : DType::float32, {});
+      x.randomise(3, 2.0);
+      y.randomise(4);
+      factor.assign([](std::int64_t) { return -0.3; });
+      for (const Write write : kWrites) {
+        cpu::scale(queues.cpu(), x.cpu(), factor.cpu(), y.cpu(write));
+        cuda::scale(queues.cuda(), x.cuda(), factor.cuda(), y.cuda(write));
+        y.check_close();
+      }
+    }
+  }
+}
+
 TEST_CASE("cuda unary functions of special values", "[simt][cuda]") {
   constexpr double kInfinity = std::numeric_limits<double>::infinity(), kNaN = std::nan("");
   const std::vector<double> special = {kNaN, kInfinity, -kInfinity, 0.0,    -0.0, 1e-30, -1e-30, 87.0,

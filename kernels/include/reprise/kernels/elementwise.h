@@ -52,6 +52,10 @@ REPRISE_KERNEL(void, unary_forward, const Queue&, Unary function, double alpha, 
 REPRISE_KERNEL(void, unary_backward, const Queue&, Unary function, double alpha, const ConstView& x,
                const ConstView& y, const ConstView& dy, const Target& dx);
 
+/// y (=, +=) x * factor, rounded once; floating x and y of one dtype; factor is a scalar where x is, float64
+/// with float64 and float32 with all others.
+REPRISE_KERNEL(void, scale, const Queue&, const ConstView& x, const ConstView& factor, const Target& y);
+
 /// y = f(a, b); all dtypes but boolean (integers: add, sub, mul, maximum, minimum; div truncates).
 REPRISE_KERNEL(void, binary_forward, const Queue&, Binary function, const ConstView& a, const ConstView& b,
                const View& y);

@@ -215,6 +215,7 @@ Cases CasesOf<ops::LinearCrossEntropy>::make() {
   add("size 1", {.shape = {1, 1}}, 1, ids({1}), 1);
   add("no rows", {.shape = {0, 3}}, 4, ids({0}), 2, Reduction::sum);
   add("one chunk", {.shape = {5, 7}}, 31, ids({5}), 5);
+  add("many classes, no whole tile of them", {.shape = {5, 7}}, 1030, ids({5}), 2);
   add("chunks of one", {.shape = {5, 7}}, 33, ids({5}, Kind::ids32), 1);
   add("a rest", {.shape = {7, 8}}, 9, ids({7}), 3);
   add("each", {.shape = {7, 8}}, 9, ids({7}), 3, Reduction::none);

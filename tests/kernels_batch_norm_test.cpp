@@ -123,6 +123,48 @@ void statistics(const ConstView& x, const View& mean, const View& variance) {
   CHECK(scratch.guards_intact());
 }
 
+TEST_CASE("running statistics follow the batches", "[kernels]") {
+  constexpr std::int64_t kChannels = 37;
+  constexpr double kMomentum = 0.1, kUnbias = 24.0 / 23;
+  for (const DType dtype : {DType::float64, DType::float32, DType::bfloat16, DType::float16}) {
+    for (const std::int64_t gap : {0, 2}) {
+      CAPTURE(name_of(dtype), gap);
+      const std::vector<int> order = gap == 0 ? std::vector<int>{0, 1} : std::vector<int>{1, 0};
+      const auto statistic = [&](double scale, double shift) {
+        KernelTensor all(dtype, {kChannels, 3}, order, gap);
+        return all.fill([=](std::int64_t i) { return scale * std::sin(static_cast<double>(i)) + shift; });
+      };
+      const auto of_channels = [](const KernelTensor& all) {
+        View view = all.view();  // every third number, or a column
+        view.rank = 1;
+        return view;
+      };
+      const KernelTensor mean = statistic(3, 1), variance = statistic(1, 2), running_mean = statistic(2, -1),
+                         running_variance = statistic(0.5, 1);
+      KernelTensor batches(DType::int64, {});
+      batches.set(0, 41);
+      const Doubles mean_before = running_mean.values(), variance_before = running_variance.values();
+      kernels::batch_norm_running({}, kMomentum, kUnbias, of_channels(mean), of_channels(variance),
+                                  of_channels(running_mean), of_channels(running_variance), batches);
+      const double tolerance = dtype == DType::float64    ? 1e-15
+                               : dtype == DType::float32  ? 1e-6
+                               : dtype == DType::bfloat16 ? 1e-2
+                                                          : 1e-3;
+      for (std::int64_t i = 0; i < 3 * kChannels; ++i) {
+        CAPTURE(i);
+        const auto at = static_cast<std::size_t>(i);
+        const bool is_channel = i % 3 == 0;  // all others stay
+        const double expected_mean = is_channel ? 0.9 * mean_before[at] + 0.1 * mean.get(i) : mean_before[at];
+        const double expected_variance =
+            is_channel ? 0.9 * variance_before[at] + 0.1 * kUnbias * variance.get(i) : variance_before[at];
+        CHECK(running_mean.get(i) == Approx(expected_mean).epsilon(tolerance).margin(tolerance));
+        CHECK(running_variance.get(i) == Approx(expected_variance).epsilon(tolerance).margin(tolerance));
+      }
+      CHECK(batches.get(0) == 42);
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("batch norm's statistics and outputs agree with their formulas", "[kernels][norm]") {

@@ -403,6 +403,53 @@ TEST_CASE("batch norm refuses to train on one value per channel", "[nn]") {
   CHECK_NOTHROW(norm(ones({1, 2, 1, 1})));
 }
 
+TEST_CASE("batch norm refuses buffers that its statistics do not fit, and changes none", "[nn]") {
+  struct Fault {
+    Tensor nn::BatchNorm2d::*buffer;
+    Tensor instead;
+    const char* error;
+  };
+  const Fault faults[] = {
+      {&nn::BatchNorm2d::running_mean, Tensor(), "[BatchNorm2d] undefined tensor"},
+      {&nn::BatchNorm2d::running_mean, zeros({3}), "[BatchNorm2d] running_mean is (3); it must be (2)"},
+      {&nn::BatchNorm2d::running_mean, zeros({2}, {.dtype = DType::int32}), "it must be float32 on cpu"},
+      {&nn::BatchNorm2d::running_var, expand(zeros({1}), {2}), "shows the same memory several times"},
+      {&nn::BatchNorm2d::running_var, zeros({2}, {.dtype = DType::float64}),
+       "[BatchNorm2d] running_var is float64 on cpu; it must be float32 on cpu"},
+      {&nn::BatchNorm2d::num_batches_tracked, zeros({}), "num_batches_tracked is float32"},
+      {&nn::BatchNorm2d::num_batches_tracked, zeros({1}, {.dtype = DType::int64}), "it must be ()"},
+  };
+  const Tensor x = randn({4, 2, 3, 3});
+  for (const Fault& fault : faults) {
+    CAPTURE(fault.error);
+    nn::BatchNorm2d norm(2);
+    norm.*fault.buffer = fault.instead;
+    CHECK_THROWS_WITH(norm(x), Contains(fault.error));
+    if (fault.buffer != &nn::BatchNorm2d::running_mean) check_constant(norm.running_mean, 0);
+    if (fault.buffer != &nn::BatchNorm2d::running_var) check_constant(norm.running_var, 1);
+  }
+}
+
+TEST_CASE("batch norm's buffers may be of any floating type", "[nn]") {
+  const Tensor x = randn({4, 2, 3, 3});
+  nn::BatchNorm2d reference(2);
+  reference(x);
+  for (const DType dtype : {DType::float64, DType::bfloat16, DType::float16}) {
+    CAPTURE(name_of(dtype));
+    nn::BatchNorm2d norm(2);
+    norm.running_mean = norm.running_mean.to(dtype);
+    norm.running_var = norm.running_var.to(dtype);
+    norm(x);
+    CHECK(norm.running_mean.dtype() == dtype);
+    for (std::size_t c = 0; c < 2; ++c) {
+      CHECK(norm.running_mean.to_vector<double>()[c] ==
+            Approx(reference.running_mean.to_vector<double>()[c]).margin(1e-3));
+      CHECK(norm.running_var.to_vector<double>()[c] ==
+            Approx(reference.running_var.to_vector<double>()[c]).margin(1e-2));
+    }
+  }
+}
+
 TEST_CASE("a replayed batch norm counts its batch once", "[nn]") {
   const auto run = [](bool segmented) {
     manual_seed(2);

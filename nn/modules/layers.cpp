@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "reprise/device.h"
+#include "reprise/in_place.h"
+#include "reprise/kernels/norm.h"
 #include "reprise/kernels/random.h"
 #include "reprise/tape.h"
 
@@ -94,17 +96,48 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels) {
   num_batches_tracked = buffer({}, 0, DType::int64);
 }
 
+namespace {
+
+/// Throws unless a buffer can be changed and is as the statistics are that go into it.
+void require_buffer(const char* name, const Tensor& buffer, const Spec& wanted) {
+  require_changeable("BatchNorm2d", buffer);
+  if (!(buffer.shape() == wanted.shape)) {
+    throw ShapeError(fmt::format("[BatchNorm2d] {} is {}; it must be {}", name, to_string(buffer.shape()),
+                                 to_string(wanted.shape)));
+  }
+  if (buffer.dtype() != wanted.dtype || buffer.device() != wanted.device) {
+    throw TypeError(fmt::format("[BatchNorm2d] {} is {} on {}; it must be {} on {}", name,
+                                name_of(buffer.dtype()), to_string(buffer.device()), name_of(wanted.dtype),
+                                to_string(wanted.device)));
+  }
+}
+
+/// Folds a batch's statistics into the running ones, all three buffers or none.
+void fold_in(const BatchNorm2d& norm, const BatchNormResult& batch, double unbias) {
+  const NoGrad no_grad;
+  Spec statistic = batch.mean.spec(), counter = statistic;
+  if (norm.running_mean.defined() && is_floating(norm.running_mean.dtype()))
+    statistic.dtype = norm.running_mean.dtype();
+  counter.dtype = DType::int64;
+  counter.shape = {};
+  require_buffer("running_mean", norm.running_mean, statistic);
+  require_buffer("running_var", norm.running_var, statistic);
+  require_buffer("num_batches_tracked", norm.num_batches_tracked, counter);
+  const Tensor mean = batch.mean.to(statistic.dtype), variance = batch.variance.to(statistic.dtype);
+  const auto changed = [](const Tensor& buffer) { return change_in_place("BatchNorm2d", buffer); };
+  kernels::batch_norm_running(queue_of(statistic.device), norm.momentum, unbias, view_of(*mean.value()),
+                              view_of(*variance.value()), changed(norm.running_mean),
+                              changed(norm.running_var), changed(norm.num_batches_tracked));
+}
+
+}  // namespace
+
 Tensor BatchNorm2d::operator()(Tensor x, bool relu) {
   if (!training) return batch_norm_fixed(std::move(x), weight, bias, running_mean, running_var, eps, relu);
   const double count =
       static_cast<double>(x.numel()) / static_cast<double>(std::max<std::int64_t>(x.size(1), 1));
   BatchNormResult result = batch_norm(std::move(x), weight, bias, eps, relu);
-  const NoGrad no_grad;
-  running_mean.mul_(1 - momentum).add_(result.mean.to(running_mean.dtype()), momentum);
-  running_var.mul_(1 - momentum)
-      .add_(result.variance.to(running_var.dtype()),
-            momentum * count / (count - 1));  // the unbiased variance
-  num_batches_tracked.add_(ones({}, {.dtype = DType::int64, .device = num_batches_tracked.device()}));
+  fold_in(*this, result, count / (count - 1));  // the unbiased variance
   return std::move(result.y);
 }
 

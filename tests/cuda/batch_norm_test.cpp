@@ -101,6 +101,31 @@ void check_batch_norm(const Queues& queues, DType dtype, const Case& c) {
   for (const Twin* result : {&d.y, &d.dy, &d.dx, &d.dweight, &d.dbias}) result->check_close();
 }
 
+TEST_CASE("running statistics have the CPU's bits on CUDA", "[simt][cuda]") {
+  const Queues queues;
+  for (const DType dtype : {DType::float64, DType::float32, DType::bfloat16, DType::float16}) {
+    for (const std::int64_t channels : {0, 1, 127, 128, 300}) {
+      CAPTURE(name_of(dtype), channels);
+      Twin mean(dtype, {channels}, {2}), variance(dtype, {channels}), running_mean(dtype, {channels}),
+          running_variance(dtype, {channels}, {3}, 1), batches(DType::int64, {});
+      unsigned seed = 0;
+      for (Twin* twin : {&mean, &variance, &running_mean, &running_variance}) twin->randomise(++seed, 4.0);
+      batches.assign([](std::int64_t) { return 6; });
+      for (int round = 0; round < 3; ++round) {
+        cpu::batch_norm_running(queues.cpu(), 0.1, 24.0 / 23, mean.cpu(), variance.cpu(), running_mean.cpu(),
+                                running_variance.cpu(), batches.cpu());
+        cuda::batch_norm_running(queues.cuda(), 0.1, 24.0 / 23, mean.cuda(), variance.cuda(),
+                                 running_mean.cuda(), running_variance.cuda(), batches.cuda());
+      }
+      queues.wait();
+      running_mean.check_equal();
+      running_variance.check_equal();
+      batches.check_equal();
+      CHECK(batches.cuda_values() == std::vector<double>{9});
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("Batch norm agrees with the CPU", "[simt][cuda]") {

@@ -34,6 +34,13 @@ REPRISE_WORKSPACE_QUERY(batch_norm_workspace_bytes, DeviceKind, const ConstView&
 REPRISE_KERNEL(void, batch_norm_statistics, const Queue&, const ConstView& x, const View& mean,
                const View& variance, const Workspace&);
 
+/// Folds a batch's mean and variance into running ones (C): running = (1 - momentum) running + momentum
+/// batch, with variance * unbias for the variance, rounded alike on every device; adds 1 to `batches`, one
+/// int64. All statistics are of one floating type, of any strides.
+REPRISE_KERNEL(void, batch_norm_running, const Queue&, double momentum, double unbias, const ConstView& mean,
+               const ConstView& variance, const View& running_mean, const View& running_variance,
+               const View& batches);
+
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias, then relu where asked for.
 REPRISE_KERNEL(void, batch_norm_apply, const Queue&, double eps, bool relu, const ConstView& x,
                const ConstView& mean, const ConstView& variance, const ConstView& weight,

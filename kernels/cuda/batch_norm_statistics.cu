@@ -19,15 +19,18 @@ struct Moments {
   template <class T>
   __device__ __forceinline__ void join(float count, const Pack<T, kVec> (&rows)[kGroup]) {
     const float share = kGroup / (count + kGroup), weight = count * share;
+    float of_row[kGroup][kVec];
+#pragma unroll
+    for (int row = 0; row < kGroup; ++row) convert(rows[row], of_row[row]);
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {
-      float values[kGroup], sum = 0, deviations = 0;
+      float sum = 0, deviations = 0;
 #pragma unroll
-      for (int row = 0; row < kGroup; ++row) sum += values[row] = to_compute(rows[row].element[i]);
+      for (int row = 0; row < kGroup; ++row) sum += of_row[row][i];
       const float group_mean = sum / kGroup, distance = group_mean - mean[i];
 #pragma unroll
       for (int row = 0; row < kGroup; ++row)
-        deviations += (values[row] - group_mean) * (values[row] - group_mean);
+        deviations += (of_row[row][i] - group_mean) * (of_row[row][i] - group_mean);
       mean[i] += distance * share;
       squares[i] += deviations + distance * distance * weight;
     }
@@ -36,11 +39,13 @@ struct Moments {
   template <class T>
   __device__ __forceinline__ void join(float count, const Pack<T, kVec>& row) {
     const float share = 1 / (count + 1);
+    float values[kVec];
+    convert(row, values);
 #pragma unroll
     for (int i = 0; i < kVec; ++i) {
-      const float value = to_compute(row.element[i]), distance = value - mean[i];
+      const float distance = values[i] - mean[i];
       mean[i] += distance * share;
-      squares[i] += distance * (value - mean[i]);
+      squares[i] += distance * (values[i] - mean[i]);
     }
   }
 };

@@ -11,7 +11,7 @@ namespace reprise::kernels::cuda {
 namespace {
 
 /// Blocks of a multiprocessor, at least: as many as their registers leave room for.
-constexpr int kMinBlocks = 3;
+constexpr int kMinBlocks = 4;
 
 /// The targets, and which of them count.
 struct Targets {
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
   const std::int64_t row = Shape::row();
   if (row >= logits.rows) return;
   const T* const x = logits.data + row * logits.stride;
-  const RowPacks<T, Shape::kVec> packs(x, logits.columns);
+  const RowPacks<T, Shape> packs(x, logits.columns);
   RowShare<T, Shape> share(packs, x, -INFINITY);
   const Exponentials exponentials = row_exponentials<Shape>(packs, share);
   if (threadIdx.x != 0) return;
@@ -94,48 +94,51 @@ struct LossGradient {
   }
 };
 
-/// dlogits may be the logits' memory.
+/// Loads that a thread has under way.
+template <int kVec>
+constexpr int kLoads = kVec == 1 ? 8 : 4;
+
+/// A block or warp makes one of `parts` parts of a row: blocks that run at once then work on neighbouring
+/// memory, and none waits for its stores. dlogits may be the logits' memory.
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
     cross_entropy_backward_kernel(Logits<T> logits, LossGradient loss, T* dlogits, std::int64_t stride,
-                                  bool accumulate) {
+                                  int parts, bool accumulate) {
   constexpr int kVec = Shape::kVec;
-  const std::int64_t row = Shape::row();
+  const std::int64_t row = Shape::row() / parts;
+  const int base = static_cast<int>(Shape::row() % parts) * Shape::kPacks * static_cast<int>(blockDim.x);
   if (row >= logits.rows) return;
   const std::int64_t target = loss.targets.index[row];
   const bool counts = loss.targets.counts(target);
   if (!counts && accumulate) return;
   const T* const x = logits.data + row * logits.stride;
-  const RowPacks<T, kVec> packs(x, logits.columns);
+  const RowPacks<T, Shape> packs(x, logits.columns);
   RowShare<T, Shape> share(packs, x, 0);
+  share.load(packs, base);
   const float2 statistics = loss.statistics[row];
   const float largest = statistics.x, factor = counts ? loss.factor(row) : 0.0f,
               scale = factor / statistics.y;
-  for_each_pack<Shape>(
-      packs,
-      [&](int slot, int pack) {
-        float values[kVec];
-        share.values(slot, values);
+  for_each_slot(packs, base, [&](int slot, int pack) {
+    float values[kVec];
+    share.values(slot, values);
 #pragma unroll
-        for (int i = 0; i < kVec; ++i) {
-          values[i] = counts ? exp_for<T>(values[i] - largest) * scale : 0.0f;
-          if (packs.column(pack) + i == target) values[i] -= factor;
-        }
-        packs.write(dlogits + row * stride, pack, values, accumulate);
-      },
-      share);
+    for (int i = 0; i < kVec; ++i) {
+      values[i] = counts ? exp_for<T>(values[i] - largest) * scale : 0.0f;
+      if (packs.column(pack) + i == target) values[i] -= factor;
+    }
+    packs.write(dlogits + row * stride, pack, values, accumulate);
+  });
 }
 
 /// Calls f.template operator()<Shape>(packs): a warp for a short row, else a block that reads as it goes, as
 /// a row is needed once only.
 template <int kVec, class F>
 void dispatch_rows(std::int64_t columns, F&& f) {
-  constexpr int kLoads = kVec == 1 ? 8 : 4;
   const std::int64_t packs = ceil_div(columns, kVec) + 1;
-  if (packs <= kWarp * kLoads)
-    f.template operator()<RowShape<kVec, kLoads, false, false>>(packs);
+  if (packs <= kWarp * kLoads<kVec>)
+    f.template operator()<RowShape<kVec, kLoads<kVec>, false, false>>(packs);
   else
-    f.template operator()<RowShape<kVec, kLoads, false, true>>(packs);
+    f.template operator()<RowShape<kVec, kLoads<kVec>, false, true>>(packs);
 }
 
 }  // namespace
@@ -175,9 +178,10 @@ void cross_entropy_backward(const Queue& queue, Reduction reduction, std::int64_
         (to.strides[0] - logits.strides[0]) % kPack<T> == 0;
     dispatch_pack<T>(alike, [&]<int kVec>() {
       dispatch_rows<kVec>(logits.sizes[1], [&]<class Shape>(std::int64_t packs) {
-        launch(kOperation, queue, cross_entropy_backward_kernel<T, Shape>, Shape::grid(logits.sizes[0]),
-               Shape::block(packs), 0, Logits<T>(logits), loss, to.as<T>(), to.strides[0],
-               dlogits.write == Write::accumulate);
+        const auto parts = ceil_div(packs, std::int64_t{Shape::kPacks} * Shape::block(packs).x);
+        launch(kOperation, queue, cross_entropy_backward_kernel<T, Shape>,
+               Shape::grid(logits.sizes[0] * parts), Shape::block(packs), 0, Logits<T>(logits), loss,
+               to.as<T>(), to.strides[0], static_cast<int>(parts), dlogits.write == Write::accumulate);
       });
     });
   });

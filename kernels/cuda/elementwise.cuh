@@ -85,9 +85,11 @@ __device__ __forceinline__ void read_pack(const T* from, bool broadcast, Pack<T,
     pack = read_pack<V>(from);
     return;
   }
-  const T value = *from;
+  T elements[V];
+  elements[0] = *from;
 #pragma unroll
-  for (int i = 0; i < V; ++i) pack.element[i] = value;
+  for (int i = 1; i < V; ++i) elements[i] = elements[0];
+  pack = join_elements(elements);
 }
 
 /// What a thread holds of V elements of every operand.
@@ -115,24 +117,25 @@ struct PackOperands {
 
   __device__ __forceinline__ void compute(const Op& op, const Operands<Op>& operands, const Where& where) {
     using C = typename Op::Compute;
-    Pack<Out, V> result[Op::kOutputs];
+    Out result[Op::kOutputs][V];
 #pragma unroll
     for (int i = 0; i < V; ++i) {
       C in[Op::kInputs];
-      in[0] = static_cast<C>(to_compute(first.element[i]));
+      in[0] = static_cast<C>(to_compute(element_of(first, i)));
 #pragma unroll
-      for (int j = 1; j < Op::kInputs; ++j) in[j] = to_compute(rest[j - 1].element[i]);
+      for (int j = 1; j < Op::kInputs; ++j) in[j] = to_compute(element_of(rest[j - 1], i));
       typename Op::Result out[Op::kOutputs];
       op(in, out);
 #pragma unroll
       for (int k = 0; k < Op::kOutputs; ++k) {
-        if (operands.adds(k)) out[k] = functors::wrapping_add(to_compute(old[k].element[i]), out[k]);
-        result[k].element[i] = from_compute<Out>(out[k]);
+        if (operands.adds(k)) out[k] = functors::wrapping_add(to_compute(element_of(old[k], i)), out[k]);
+        result[k][i] = from_compute<Out>(out[k]);
       }
     }
 #pragma unroll
     for (int k = 0; k < Op::kOutputs; ++k) {
-      if (operands.data[k] != nullptr) write_pack(operands.template at<Out>(k, where), result[k]);
+      if (operands.data[k] != nullptr)
+        write_pack(operands.template at<Out>(k, where), join_elements(result[k]));
     }
   }
 };

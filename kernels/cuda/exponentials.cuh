@@ -25,7 +25,7 @@ struct Exponentials {
 /// The row's exponentials, in all of its threads: from registers where the row is held, else in one pass over
 /// it, in which a larger element scales down what was summed before (Milakov and Gimelshein 2018).
 template <class Shape, class T>
-__device__ __forceinline__ Exponentials row_exponentials(const RowPacks<T, Shape::kVec>& packs,
+__device__ __forceinline__ Exponentials row_exponentials(const RowPacks<T, Shape>& packs,
                                                          RowShare<T, Shape>& x) {
   Exponentials own;
   for_each_pack<Shape>(

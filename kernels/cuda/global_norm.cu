@@ -30,8 +30,10 @@ __device__ __forceinline__ void for_each_element(const T* data, std::int64_t n, 
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {
       if (i + k * kBlock >= packs) continue;
+      ComputeOf<T> values[V];
+      convert(pack[k], values);
 #pragma unroll
-      for (int j = 0; j < V; ++j) f(to_compute(pack[k].element[j]));
+      for (int j = 0; j < V; ++j) f(values[j]);
     }
   }
   if (threadIdx.x < n - packs * V) f(to_compute(data[packs * V + threadIdx.x]));

@@ -57,9 +57,10 @@ template <int V, class T, int states, class Rule>
 __device__ __forceinline__ void update(const Rule& rule, T* parameter, const T* gradient,
                                        ComputeOf<T>* const (&state)[states], std::int64_t at) {
   using C = ComputeOf<T>;
-  Pack<T, V> p = read_pack<V>(parameter + at);
+  const Pack<T, V> p = read_pack<V>(parameter + at);
   const Pack<T, V> g = read_pack<V>(gradient + at);
   Pack<C, V> kept[states];
+  C result[V];
 #pragma unroll
   for (int k = 0; k < states; ++k) {
     if (state[k] != nullptr) kept[k] = read_pack<V>(state[k] + at);
@@ -69,13 +70,13 @@ __device__ __forceinline__ void update(const Rule& rule, T* parameter, const T* 
     C values[states];
 #pragma unroll
     for (int k = 0; k < states; ++k) values[k] = state[k] != nullptr ? kept[k].element[i] : C(0);
-    const C before = state[states - 1] != nullptr ? values[states - 1] : to_compute(p.element[i]);
-    values[states - 1] = rule(before, to_compute(g.element[i]), values);
-    p.element[i] = from_compute<T>(values[states - 1]);
+    const C before = state[states - 1] != nullptr ? values[states - 1] : to_compute(element_of(p, i));
+    values[states - 1] = rule(before, to_compute(element_of(g, i)), values);
+    result[i] = values[states - 1];
 #pragma unroll
     for (int k = 0; k < states; ++k) kept[k].element[i] = values[k];
   }
-  write_pack(parameter + at, p);
+  write_pack(parameter + at, round_pack<T>(result));
 #pragma unroll
   for (int k = 0; k < states; ++k) {
     if (state[k] != nullptr) write_pack(state[k] + at, kept[k]);

@@ -82,12 +82,12 @@ __global__ void __launch_bounds__(kThreads, 1)
                        [&](std::int64_t image, int h, int w, std::int64_t channel) {
                          const Range rows = g.height.window(h), columns = g.width.window(w);
                          float best[kVec];
-                         Pack<std::int32_t, kVec> which;
+                         std::int32_t which[kVec];
 #pragma unroll
                          for (int i = 0; i < kVec; ++i) {
                            best[i] = -INFINITY;
                            // A window whose elements are all -inf has its maximum at the first of them.
-                           which.element[i] = rows.begin * g.width.in + columns.begin;
+                           which[i] = rows.begin * g.width.in + columns.begin;
                          }
                          for (int row = rows.begin; row < rows.end; ++row) {
 #pragma unroll 4
@@ -99,13 +99,13 @@ __global__ void __launch_bounds__(kThreads, 1)
                                // Greater, or the first NaN.
                                const bool take = !(values[i] <= best[i]) && best[i] == best[i];
                                best[i] = take ? values[i] : best[i];
-                               which.element[i] = take ? row * g.width.in + column : which.element[i];
+                               which[i] = take ? row * g.width.in + column : which[i];
                              }
                            }
                          }
                          const std::int64_t to = g.y_at(image, h, w) + channel;
                          write_pack(y + to, round_pack<T>(best));
-                         write_pack(index + to, which);
+                         write_pack(index + to, join_elements(which));
                        });
 }
 

@@ -83,46 +83,58 @@ struct Stream {
 template <class T>
 inline constexpr int kWidth = kPack<T> < 4 ? 4 : kPack<T>;
 
+/// y (=, +=) f(word of element `element` of the stream, x)
+template <class T, class Op>
+__device__ __forceinline__ void make_element(const Stream& stream, std::uint64_t node, const Op& op,
+                                             std::uint64_t element, const T* x, T* y, bool add) {
+  using C = ComputeOf<T>;
+  const philox::Block block = philox::block_of(stream.key.seed, node, element / 4);
+  C value = op(block, static_cast<int>(element % 4), Op::kReads ? to_compute(*x) : C(0));
+  if (Op::kReads && add) value = total(to_compute(*y), value);
+  *y = from_compute<T>(value);
+}
+
 /// n elements without gaps, `first` of the stream being a multiple of 4; those that fill no pack are few.
 template <class T, class Op>
 __global__ void __launch_bounds__(kBlock)
     dense_kernel(Stream stream, Op op, const T* x, T* y, std::int64_t n, bool add) {
   using C = ComputeOf<T>;
   constexpr int V = kWidth<T>;
-  using Elements = Pack<T, V>;
   const std::uint64_t node = stream.node();
   const std::int64_t start = (std::int64_t{blockIdx.x} * kBlock * kPacks + threadIdx.x) * V;
-  Elements in[kPacks], out[kPacks];
+  Pack<T, V> in[kPacks], before[kPacks];
 #pragma unroll
   for (int k = 0; k < kPacks; ++k) {
     const std::int64_t at = start + k * kBlock * V;
     if (at + V > n) continue;
-    if (Op::kReads) in[k] = *reinterpret_cast<const Elements*>(x + at);
-    if (Op::kReads && add) out[k] = *reinterpret_cast<const Elements*>(y + at);
+    if (Op::kReads) in[k] = read_pack<V>(x + at);
+    if (Op::kReads && add) before[k] = read_pack<V>(y + at);
   }
 #pragma unroll
   for (int k = 0; k < kPacks; ++k) {
     const std::int64_t at = start + k * kBlock * V;
-    if (at >= n) break;
-    const bool whole = at + V <= n;
-    const int count = static_cast<int>(whole ? V : n - at);
+    const std::uint64_t element = stream.first + static_cast<std::uint64_t>(at);
+    if (at + V > n) {
+#pragma unroll 1
+      for (std::int64_t i = 0; at + i < n; ++i)
+        make_element(stream, node, op, element + static_cast<std::uint64_t>(i), x + at + i, y + at + i, add);
+      break;
+    }
+    C values[V] = {};
+    if (Op::kReads) convert(in[k], values);
 #pragma unroll
     for (int i = 0; i < V; i += 4) {
-      const philox::Block block =
-          philox::block_of(stream.key.seed, node, (stream.first + static_cast<std::uint64_t>(at + i)) / 4);
+      const philox::Block block = philox::block_of(stream.key.seed, node, element / 4 + i / 4);
 #pragma unroll
-      for (int word = 0; word < 4; ++word) {
-        const int j = i + word;
-        if (j >= count) continue;
-        if (Op::kReads && !whole) in[k].element[j] = x[at + j];
-        if (Op::kReads && !whole && add) out[k].element[j] = y[at + j];
-        C value = op(block, word, Op::kReads ? to_compute(in[k].element[j]) : C(0));
-        if (Op::kReads && add) value = total(to_compute(out[k].element[j]), value);
-        out[k].element[j] = from_compute<T>(value);
-        if (!whole) y[at + j] = out[k].element[j];
-      }
+      for (int word = 0; word < 4; ++word) values[i + word] = op(block, word, values[i + word]);
     }
-    if (whole) *reinterpret_cast<Elements*>(y + at) = out[k];
+    if (Op::kReads && add) {
+      C sum[V];
+      convert(before[k], sum);
+#pragma unroll
+      for (int i = 0; i < V; ++i) values[i] = total(sum[i], values[i]);
+    }
+    write_pack(y + at, round_pack<T>(values));
   }
 }
 
@@ -130,15 +142,10 @@ __global__ void __launch_bounds__(kBlock)
 template <class T, class Op>
 __global__ void __launch_bounds__(kBlock)
     strided_kernel(Stream stream, Op op, const __grid_constant__ Walk<2> walk, const T* x, T* y, bool add) {
-  using C = ComputeOf<T>;
   const std::uint32_t index = blockIdx.x * kBlock + threadIdx.x;
   if (index >= walk.numel) return;
-  const std::uint64_t element = stream.first + index;
-  const philox::Block block = philox::block_of(stream.key.seed, stream.node(), element / 4);
   const Offsets<2> at = walk.locate(index);
-  C value = op(block, static_cast<int>(element % 4), Op::kReads ? to_compute(x[at.at[1]]) : C(0));
-  if (Op::kReads && add) value = total(to_compute(y[at.at[0]]), value);
-  y[at.at[0]] = from_compute<T>(value);
+  make_element(stream, stream.node(), op, stream.first + index, x + at.at[1], y + at.at[0], add);
 }
 
 /// `layout` with its axes in the order in which elements are counted: memory order if that is channels-last,

@@ -70,8 +70,10 @@ struct Share {
 
 template <class Op, class A, class T, int V>
 __device__ __forceinline__ A join_pack(A value, const Pack<T, V>& pack) {
+  ComputeOf<T> values[V];
+  convert(pack, values);
 #pragma unroll
-  for (int i = 0; i < V; ++i) value = Op{}(value, static_cast<A>(to_compute(pack.element[i])));
+  for (int i = 0; i < V; ++i) value = Op{}(value, static_cast<A>(values[i]));
   return value;
 }
 
@@ -143,8 +145,10 @@ __device__ __forceinline__ void join_columns(const Walk<1>& reduced, const T* co
 #pragma unroll
     for (int k = 0; k < kLoads; ++k) {
       if (i + static_cast<std::uint32_t>(k) * step >= end) continue;
+      ComputeOf<T> values[V];
+      convert(packs[k], values);
 #pragma unroll
-      for (int c = 0; c < V; ++c) value[c] = Op{}(value[c], static_cast<A>(to_compute(packs[k].element[c])));
+      for (int c = 0; c < V; ++c) value[c] = Op{}(value[c], static_cast<A>(values[c]));
     }
   }
 }

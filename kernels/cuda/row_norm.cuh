@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
   constexpr int kVec = Shape::kVec;
   const std::int64_t row = Shape::row();
   if (row >= rows) return;
-  const RowPacks<T, kVec> packs(x + row * columns, columns);
+  const RowPacks<T, Shape> packs(x + row * columns, columns);
   RowShare<T, Shape> share(packs, x + row * columns, 0);
   const auto mean_of = [&](auto term) {
     float sum = 0;
@@ -73,7 +73,7 @@ struct NormGradients {
 /// dx of one row whose shares are loaded, or are loaded twice.
 template <bool kCentred, class T, class Shape>
 __device__ __forceinline__ void norm_dx_of_row(const NormGradients<T>& call, std::int64_t row, float mean,
-                                               float rstd, const RowPacks<T, Shape::kVec>& packs,
+                                               float rstd, const RowPacks<T, Shape>& packs,
                                                RowShare<T, Shape>& x, RowShare<T, Shape>& dy) {
   constexpr int kVec = Shape::kVec;
   float offset = 0, slope = 0;
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kBlock ? 1 : 3)
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.y;
   for (std::int64_t row = Shape::row(); row < call.rows; row += step) {
     const T* const in = call.x + row * call.columns;
-    const RowPacks<T, kVec> packs(in, call.columns);
+    const RowPacks<T, Shape> packs(in, call.columns);
     RowShare<T, Shape> x(packs, in, 0), dy(packs, call.dy + row * call.columns, 0);
     const float mean = kCentred ? call.mean[row] : 0.0f, rstd = call.rstd[row];
     if (call.partials != nullptr) {
@@ -201,7 +201,7 @@ template <bool kCentred, class T, class Shape>
 __global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
     norm_dx_kernel(NormGradients<T> call) {
   const std::int64_t row = Shape::row();
-  const RowPacks<T, Shape::kVec> packs(call.x + row * call.columns, call.columns);
+  const RowPacks<T, Shape> packs(call.x + row * call.columns, call.columns);
   RowShare<T, Shape> x(packs, call.x + row * call.columns, 0), dy(packs, call.dy + row * call.columns, 0);
   norm_dx_of_row<kCentred, T, Shape>(call, row, kCentred ? call.mean[row] : 0.0f, call.rstd[row], packs, x,
                                      dy);
@@ -246,7 +246,7 @@ void norm_forward(const char* operation, const Queue& queue, double eps, const C
                         aligned16(bias.data);
     dispatch_pack<T>(packed, [&]<int kVec>() {
       const std::int64_t packs = ceil_div(columns, kVec);
-      dispatch_row_shape<kVec>(packs, [&]<class Shape>() {
+      dispatch_row_shape<kVec, true, 1>(packs, [&]<class Shape>() {
         launch(operation, queue, norm_forward_kernel<kCentred, T, Shape>, Shape::grid(rows),
                Shape::block(packs), 0, x.as<T>(), weight.as<T>(), bias.as<T>(), y.as<T>(), mean.as<float>(),
                rstd.as<float>(), rows, static_cast<int>(columns), static_cast<float>(eps));
@@ -301,7 +301,7 @@ void norm_backward(const char* operation, const Queue& queue, const ConstView& x
     const bool packed = lines_aligned16<T>(x.data, columns) && aligned16(dy.data) &&
                         aligned16(dx.view.data) && aligned16(weight.data);
     dispatch_pack<T>(packed, [&]<int kVec>() {
-      dispatch_row_shape<kVec>(ceil_div(columns, kVec), [&]<class Shape>() {
+      dispatch_row_shape<kVec, true, 2>(ceil_div(columns, kVec), [&]<class Shape>() {
         if (rows > 0)
           chunks = launch_norm_gradients<kCentred, T, Shape>(operation, queue, call,
                                                              norm_backward_blocks(multiprocessors(), x));

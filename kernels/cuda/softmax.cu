@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
   constexpr int kVec = Shape::kVec;
   const std::int64_t row = Shape::row();
   if (row >= rows) return;
-  const RowPacks<T, kVec> packs(x.row(row), columns);
+  const RowPacks<T, Shape> packs(x.row(row), columns);
   RowShare<T, Shape> share(packs, x.row(row), -INFINITY);
   const Exponentials exponentials = row_exponentials<Shape>(packs, share);
   const float largest = exponentials.largest;
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
   constexpr int kVec = Shape::kVec;
   const std::int64_t row = Shape::row();
   if (row >= rows) return;
-  const RowPacks<T, kVec> packs(y.row(row), columns);
+  const RowPacks<T, Shape> packs(y.row(row), columns);
   RowShare<T, Shape> results(packs, y.row(row), 0), grads(packs, dy.row(row), 0);
   float sum = 0;
   for_each_pack<Shape>(
@@ -88,7 +88,8 @@ void dispatch_rows(const ConstView& x, F&& f, const Views&... others) {
   dispatch_pack<T>(alike, [&]<int kVec>() {
     const bool straddles = kVec > 1 && !lines_aligned16<T>(x.data, x.strides[0]);
     const std::int64_t packs = ceil_div(x.sizes[1], kVec) + (straddles ? 1 : 0);
-    dispatch_row_shape<kVec>(packs, [&]<class Shape>() { f.template operator()<Shape>(packs); });
+    dispatch_row_shape<kVec, false, sizeof...(others)>(
+        packs, [&]<class Shape>() { f.template operator()<Shape>(packs); });
   });
 }
 

@@ -118,7 +118,7 @@ TEST_CASE("convolutions ask for copies of what lies otherwise and for scratch by
   for (const ConvPass pass : {ConvPass::forward, ConvPass::backward_data, ConvPass::backward_weight}) {
     CHECK(bytes(pass, DType::float32, 1) == with_library(padded(4 * kW), library(kFilled, 4)));
     // In 16 bits the channels of all are filled up to eights: 12 to 16, and 20 to 24.
-    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(2 * kAllFilled, library(kFilled, 2)));
+    CHECK(bytes(pass, DType::bfloat16, 1) == with_library(2 * kAllFilled, library(kAllFilled, 2)));
     CHECK(bytes(pass, DType::bfloat16, 2) ==
           with_library(padded(2 * kX) + padded(2 * kY), library(kFilledGroups, 2)));
     // Row-major in float64, and perhaps in groups: the images are copied, the weights are not.
@@ -177,6 +177,23 @@ TEST_CASE("channels are filled up where cuDNN can count them then", "[unit]") {
     CHECK(sizes(dtype, {1, 1, 9, 9}, {1 << 25, 1, 3, 3}) == Pair(1, 1 << 25));
   }
   CHECK(sizes(DType::float32, {2, 3, 9, 9}, {64, 3, 7, 7}) == Pair(3, 64));
+}
+
+TEST_CASE("what cuDNN sees alike gets the same scratch", "[unit]") {
+  // 3 and 60 channels are filled up to 8 and 64: the algorithm is chosen once for both.
+  const auto space = [](std::int64_t in, std::int64_t out) {
+    const View x = image(DType::bfloat16, 4, in, 96, 96), y = image(DType::bfloat16, 4, out, 96, 96),
+               w = shape(DType::bfloat16, {out, in, 7, 7});
+    const cuda::ConvRequest request{.params = {.padding = {3, 3}}, .x = x, .w = w, .y = y, .out = {y}};
+    const cuda::ConvSpace counted = cuda::conv_space(request, true);
+    const auto copy = [](const cuda::ConvOperand& operand) {
+      return operand.is_copy ? static_cast<std::size_t>(operand.view.numel()) * 2 : 0;
+    };
+    return counted.bytes - copy(counted.x) - copy(counted.w) - copy(counted.out);
+  };
+  CHECK(space(3, 60) == space(8, 64));
+  CHECK(space(8, 60) == space(8, 64));
+  CHECK(space(3, 64) == space(8, 64));
 }
 
 TEST_CASE("attention keeps a number a row, and only on the way back", "[unit]") {

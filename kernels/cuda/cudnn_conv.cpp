@@ -52,7 +52,7 @@ cudnn::Plan& plan_of(const ConvRequest& r, bool channels_last) {
                                .padding = narrow(r.params.padding),
                                .dilation = narrow(r.params.dilation),
                                .groups = narrow(r.params.groups)};
-  return cudnn::plan_of(problem, conv_library_bytes(r.x, r.w, r.y, dtype));
+  return cudnn::plan_of(problem, conv_library_bytes(sizes.x, sizes.w, sizes.y, dtype));
 }
 
 /// An order of memory, and the images of a call.

@@ -122,7 +122,8 @@ inline ConvSpace conv_space(const ConvRequest& r, bool channels_last, const Work
   if (r.pass != ConvPass::backward_weight) space.w = place(r.w, sizes.w, channels_last, carver);
   if (r.pass != ConvPass::forward) space.y = place(r.y, sizes.y, channels_last, carver);
   space.out = place(r.out.view, sizes.out(r.pass), channels_last, carver);
-  space.scratch = take_library_scratch(carver, conv_library_bytes(r.x, r.w, r.y, r.out.view.dtype));
+  space.scratch =
+      take_library_scratch(carver, conv_library_bytes(sizes.x, sizes.w, sizes.y, r.out.view.dtype));
   space.bytes = carver.bytes();
   return space;
 }

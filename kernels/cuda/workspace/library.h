@@ -32,12 +32,12 @@ constexpr std::size_t product_library_bytes(std::int64_t results, std::int64_t k
 
 /// For one pass of a convolution: twice what its tensors take with channels filled up to eights, as tensor
 /// cores want them. That is room for a copy in another order of each, and for the parts of a sum.
-inline std::size_t conv_library_bytes(const Layout& x, const Layout& w, const Layout& y, DType dtype) {
+inline std::size_t conv_library_bytes(const PerAxis& x, const PerAxis& w, const PerAxis& y, DType dtype) {
   constexpr std::int64_t kLeast = std::int64_t{1} << 20, kEight = 8;
   std::int64_t elements = 0;
-  for (const Layout* tensor : {&x, &w, &y}) {
-    const std::int64_t channels = tensor->sizes[1];
-    elements += tensor->numel() / channels * ((channels + kEight - 1) / kEight * kEight);
+  for (const PerAxis* sizes : {&x, &w, &y}) {
+    const std::int64_t channels = ceil_div((*sizes)[1], kEight) * kEight;
+    elements += (*sizes)[0] * channels * (*sizes)[2] * (*sizes)[3];
   }
   return library_bytes(std::max(kLeast, 2 * elements * static_cast<std::int64_t>(size_of(dtype))));
 }

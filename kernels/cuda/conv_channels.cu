@@ -23,15 +23,16 @@ struct Channels {
   std::int64_t stride;  // of x from channel to channel
 
   __device__ __forceinline__ Pack<Word, kChannels> read(const Word* x, std::uint32_t pack) const {
-    Pack<Word, kChannels> values{};
-    if (pack >= packs.numel) return values;
-    const std::uint32_t first = (pack - per_pixel.quotient(pack) * per_pixel.divisor) * kChannels;
-    const Word* const from = x + packs.locate(pack).at[0];
+    Word values[kChannels] = {};
+    if (pack < packs.numel) {
+      const std::uint32_t first = (pack - per_pixel.quotient(pack) * per_pixel.divisor) * kChannels;
+      const Word* const from = x + packs.locate(pack).at[0];
 #pragma unroll
-    for (int i = 0; i < kChannels; ++i) {
-      if (first + static_cast<std::uint32_t>(i) < given) values.element[i] = from[kDense ? i : i * stride];
+      for (int i = 0; i < kChannels; ++i) {
+        if (first + static_cast<std::uint32_t>(i) < given) values[i] = from[kDense ? i : i * stride];
+      }
     }
-    return values;
+    return join_elements(values);
   }
 };
 

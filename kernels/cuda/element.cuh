@@ -67,6 +67,14 @@ struct Pair<__nv_bfloat16> {
   }
 };
 
+/// Elements whose bits alone matter.
+template <>
+struct Pair<std::uint16_t> {
+  __device__ __forceinline__ static std::uint32_t join(std::uint16_t first, std::uint16_t second) {
+    return static_cast<std::uint32_t>(first) | static_cast<std::uint32_t>(second) << 16;
+  }
+};
+
 template <>
 struct Pair<__half> {
   __device__ __forceinline__ static std::uint32_t join(__half first, __half second) {

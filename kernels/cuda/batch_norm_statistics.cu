@@ -109,13 +109,24 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
 template <class F>
 __device__ double sum_over_chunks(const float* partials, std::int64_t rows, std::int64_t channels,
                                   std::int64_t chunk_rows, int chunks, bool inside, F f) {
+  constexpr int kAhead = 8;  // loads under way
   double sum = 0;
-#pragma unroll 4
-  for (int chunk = static_cast<int>(threadIdx.y); chunk < chunks; chunk += kWarp) {
-    const std::int64_t left = rows - chunk * chunk_rows, count = left < chunk_rows ? left : chunk_rows;
-    const float* const from = partials + 2 * chunk * channels;
-    if (inside)
-      sum += f(static_cast<double>(count), static_cast<double>(from[0]), static_cast<double>(from[channels]));
+  const int end = inside ? chunks : 0;
+  for (int first = static_cast<int>(threadIdx.y); first < end; first += kAhead * kWarp) {
+    float means[kAhead] = {}, squares[kAhead] = {};
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int chunk = first + i * kWarp;
+      if (chunk < end) means[i] = partials[2 * chunk * channels];
+      if (chunk < end) squares[i] = partials[(2 * chunk + 1) * channels];
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int chunk = first + i * kWarp;
+      if (chunk >= end) continue;
+      const std::int64_t left = rows - chunk * chunk_rows, count = left < chunk_rows ? left : chunk_rows;
+      sum += f(static_cast<double>(count), static_cast<double>(means[i]), static_cast<double>(squares[i]));
+    }
   }
   return add_up_groups(sum);
 }

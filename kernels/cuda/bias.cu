@@ -8,6 +8,7 @@ namespace reprise::kernels::cuda {
 namespace {
 
 constexpr const char* kOperation = "bias_backward";
+constexpr int kLoads = 8;  // that a thread has under way
 
 struct Strides {
   std::int64_t row, column;
@@ -21,11 +22,19 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
   const bool inside = task.column < columns;
   const T* const from = dy + task.column * strides.column;
   float sums[kVec] = {};
-  if (inside) {
-#pragma unroll 4
-    for (std::int64_t row = task.begin; row < task.end; row += blockDim.y) {
+  const std::int64_t step = blockDim.y, end = inside ? task.end : task.begin;
+  for (std::int64_t first = task.begin; first < end; first += kLoads * step) {
+    Pack<T, kVec> packs[kLoads];
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      const std::int64_t row = first + k * step;
+      if (row < end) packs[k] = read_pack<kVec>(from + row * strides.row);
+    }
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      if (first + k * step >= end) continue;
       float values[kVec];
-      convert(read_pack<kVec>(from + row * strides.row), values);
+      convert(packs[k], values);
 #pragma unroll
       for (int i = 0; i < kVec; ++i) sums[i] += values[i];
     }
@@ -53,7 +62,7 @@ void bias_backward(const Queue& queue, const ConstView& dy, const Target& dbias,
       launch(kOperation, queue, column_sums_kernel<T, kVec>, grid_of(plan), block_of(plan), 0, dy.as<T>(),
              Strides{dy.strides[0], dy.strides[1]}, rows, columns, plan.chunk_rows, partials);
     });
-    combine_chunks<T>(kOperation, queue, partials, 0, chunks, columns, dbias);
+    combine_chunks<T>(kOperation, queue, partials, chunks, columns, columns, {0, dbias});
   });
 }
 

@@ -3,6 +3,8 @@
 // shapes.
 #pragma once
 
+#include <utility>
+
 #include "cuda/packs.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/workspace/columns.h"
@@ -57,51 +59,82 @@ inline dim3 combine_grid(std::int64_t columns) {
   return dim3(static_cast<unsigned>(ceil_div(columns, kWarp)));
 }
 
-/// Adds `value` up over threadIdx.y in a block of kCombineBlock; all threads get the result.
+/// Adds `value` up over threadIdx.y in a block of kCombineBlock; all threads get the result. A warp takes a
+/// column.
 template <class C>
 __device__ C add_up_groups(C value) {
   SIMT_SHARED(C, parts, [kWarp][kWarp + 1]);
+  SIMT_SHARED(C, totals, [kWarp]);
   parts[threadIdx.y][threadIdx.x] = value;
   __syncthreads();
-  C total = 0;
-  for (int group = 0; group < kWarp; ++group) total += parts[group][threadIdx.x];
+  value = warp_sum(parts[threadIdx.x][threadIdx.y]);
+  if (threadIdx.x == 0) totals[threadIdx.y] = value;
   __syncthreads();
-  return total;
+  return totals[threadIdx.x];
 }
 
 /// Sum over the chunks of partials[chunk * stride + at]; 0 where the thread's column lies beyond the last.
 __device__ inline double add_up_chunks(const float* partials, std::int64_t at, int chunks,
                                        std::int64_t stride, bool inside) {
+  constexpr int kAhead = 8;  // loads under way
   double sum = 0;
-#pragma unroll 4
-  for (int chunk = static_cast<int>(threadIdx.y); chunk < chunks; chunk += kWarp)
-    sum += static_cast<double>(inside ? partials[chunk * stride + at] : 0.0f);
+  const int end = inside ? chunks : 0;
+  for (int first = static_cast<int>(threadIdx.y); first < end; first += kAhead * kWarp) {
+    float parts[kAhead] = {};
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int chunk = first + i * kWarp;
+      if (chunk < end) parts[i] = partials[chunk * stride + at];
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) sum += static_cast<double>(parts[i]);
+  }
   return add_up_groups(sum);
 }
 
-/// to[column * step] (=, +=) sum over the chunks of partials[chunk * stride + offset + column].
+/// Sums over chunks that become one tensor.
+template <class T>
+struct ChunkSums {
+  std::int64_t offset = 0;  // among the partial sums of a chunk
+  T* to = nullptr;
+  std::int64_t step = 0;
+  bool accumulate = false;
+
+  ChunkSums() = default;
+  ChunkSums(std::int64_t first, const Target& target) : offset(first) {
+    if (!target) return;
+    to = target.view.as<T>();
+    step = target.view.strides[0];
+    accumulate = target.write == Write::accumulate;
+  }
+};
+
+/// to[column * step] (=, +=) sum over the chunks of partials[chunk * stride + offset + column], for `first`
+/// and, in the second half of the grid, for `second`.
 template <class T>
 __global__ void __launch_bounds__(kWarp* kWarp)
-    combine_chunks_kernel(const float* __restrict__ partials, std::int64_t offset, int chunks,
-                          std::int64_t stride, std::int64_t columns, T* __restrict__ to, std::int64_t step,
-                          bool accumulate) {
+    combine_chunks_kernel(const float* __restrict__ partials, int chunks, std::int64_t stride,
+                          std::int64_t columns, ChunkSums<T> first, ChunkSums<T> second) {
+  const ChunkSums<T> sums = blockIdx.y == 0 ? first : second;
   const std::int64_t column = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
   const bool inside = column < columns;
-  const auto sum = static_cast<float>(add_up_chunks(partials, offset + column, chunks, stride, inside));
+  const auto sum = static_cast<float>(add_up_chunks(partials, sums.offset + column, chunks, stride, inside));
   if (threadIdx.y != 0 || !inside) return;
-  T& result = to[column * step];
-  result = from_compute<T>(accumulate ? to_compute(result) + sum : sum);
+  T& result = sums.to[column * sums.step];
+  result = from_compute<T>(sums.accumulate ? to_compute(result) + sum : sum);
 }
 
-/// target (=, +=) sums over `chunks` partial sums that lie `stride` apart, from `offset` on.
+/// The tensors of `first` and `second` (=, +=) sums over `chunks` partial sums of `columns` columns that lie
+/// `stride` apart; those that are not wanted are left out.
 template <class T>
-void combine_chunks(const char* operation, const Queue& queue, const float* partials, std::int64_t offset,
-                    int chunks, std::int64_t stride, const Target& target) {
-  if (!target || target.view.sizes[0] == 0) return;
-  const std::int64_t columns = target.view.sizes[0];
-  launch(operation, queue, combine_chunks_kernel<T>, combine_grid(columns), kCombineBlock, 0, partials,
-         offset, chunks, stride, columns, target.view.as<T>(), target.view.strides[0],
-         target.write == Write::accumulate);
+void combine_chunks(const char* operation, const Queue& queue, const float* partials, int chunks,
+                    std::int64_t stride, std::int64_t columns, ChunkSums<T> first, ChunkSums<T> second = {}) {
+  if (first.to == nullptr) std::swap(first, second);
+  if (first.to == nullptr || columns == 0) return;
+  dim3 grid = combine_grid(columns);
+  grid.y = second.to == nullptr ? 1 : 2;
+  launch(operation, queue, combine_chunks_kernel<T>, grid, kCombineBlock, 0, partials, chunks, stride,
+         columns, first, second);
 }
 
 }  // namespace reprise::kernels::cuda

@@ -307,8 +307,8 @@ void norm_backward(const char* operation, const Queue& queue, const ConstView& x
                                                              norm_backward_blocks(multiprocessors(), x));
       });
     });
-    combine_chunks<T>(operation, queue, call.partials, 0, chunks, 2 * columns, dweight);
-    combine_chunks<T>(operation, queue, call.partials, columns, chunks, 2 * columns, dbias);
+    combine_chunks<T>(operation, queue, call.partials, chunks, 2 * columns, columns, {0, dweight},
+                      {columns, dbias});
   });
 }
 

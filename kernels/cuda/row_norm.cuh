@@ -1,15 +1,11 @@
 // Layer norm and RMS norm: y = (x - mean) * rstd * weight + bias per row of x (M, C).
 //
 // Forward, a warp or a block holds the row, so x is read once and the variance needs no second read.
-// Backward,
-//   dx = rstd * (dy * weight - offset - (x - mean) * slope),  dweight = sum dy * xhat,  dbias = sum dy
-// comes from one read of x and dy: blocks stay and loop over rows, a thread always meets the same columns and
-// sums their gradients in registers. Rows that are too long for that take two kernels.
+// Backward, see row_norm_backward.cuh; rows that are too long to be held take the two kernels here.
 #pragma once
 
-#include "cuda/columns.cuh"
+#include "cuda/row_norm_backward.cuh"
 #include "cuda/rows.cuh"
-#include "cuda/workspace/norms.h"
 
 namespace reprise::kernels::cuda {
 
@@ -57,19 +53,6 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kMinBlocks)
       share);
 }
 
-/// What the backward pass reads and writes; `mean` and `bias gradients` are absent from RMS norm.
-template <class T>
-struct NormGradients {
-  const T *x, *weight;
-  const float *mean, *rstd;
-  const T* dy;
-  T* dx;            // null when not wanted
-  float* partials;  // per block sums for dweight and dbias; null when neither is wanted
-  std::int64_t rows;
-  int columns;
-  bool accumulate;
-};
-
 /// dx of one row whose shares are loaded, or are loaded twice.
 template <bool kCentred, class T, class Shape>
 __device__ __forceinline__ void norm_dx_of_row(const NormGradients<T>& call, std::int64_t row, float mean,
@@ -113,87 +96,6 @@ __device__ __forceinline__ void norm_dx_of_row(const NormGradients<T>& call, std
         packs.write(call.dx + row * call.columns, pack, grad, call.accumulate);
       },
       x, dy);
-}
-
-/// Of a thread: sums over rows for the columns that it holds.
-template <class Shape>
-struct ParameterSums {
-  float weight[Shape::kPacks][Shape::kVec] = {};
-  float bias[Shape::kPacks][Shape::kVec] = {};
-
-  /// to[column] and to[columns + column] = the sums of the block, its warps added in order.
-  __device__ void write(float* to, int columns, int packs) const {
-    if constexpr (Shape::kBlock) {
-      for_each_sum(packs, [&](int column, float w, float b) {
-        to[column] = w;
-        to[columns + column] = b;
-      });
-    } else {
-      constexpr int kColumns = kWarp * Shape::kPacks * Shape::kVec;
-      SIMT_SHARED(float, sums, [2][kColumns]);
-      for (unsigned warp = 0; warp < blockDim.y; ++warp) {
-        if (threadIdx.y == warp) {
-          for_each_sum(packs, [&](int column, float w, float b) {
-            sums[0][column] = warp == 0 ? w : sums[0][column] + w;
-            sums[1][column] = warp == 0 ? b : sums[1][column] + b;
-          });
-        }
-        __syncthreads();
-      }
-      for (int i = static_cast<int>(threadIdx.y * kWarp + threadIdx.x); i < columns;
-           i += static_cast<int>(blockDim.y) * kWarp) {
-        to[i] = sums[0][i];
-        to[columns + i] = sums[1][i];
-      }
-    }
-  }
-
- private:
-  template <class F>
-  __device__ __forceinline__ void for_each_sum(int packs, F&& f) const {
-#pragma unroll
-    for (int slot = 0; slot < Shape::kPacks; ++slot) {
-      const int pack = slot * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
-      if (pack >= packs) continue;
-#pragma unroll
-      for (int i = 0; i < Shape::kVec; ++i) f(pack * Shape::kVec + i, weight[slot][i], bias[slot][i]);
-    }
-  }
-};
-
-/// Blocks loop over rows that they hold.
-template <bool kCentred, class T, class Shape>
-__global__ void __launch_bounds__(Shape::kMaxThreads, Shape::kBlock ? 1 : 3)
-    norm_backward_kernel(NormGradients<T> call) {
-  constexpr int kVec = Shape::kVec;
-  ParameterSums<Shape> sums;
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.y;
-  for (std::int64_t row = Shape::row(); row < call.rows; row += step) {
-    const T* const in = call.x + row * call.columns;
-    const RowPacks<T, Shape> packs(in, call.columns);
-    RowShare<T, Shape> x(packs, in, 0), dy(packs, call.dy + row * call.columns, 0);
-    const float mean = kCentred ? call.mean[row] : 0.0f, rstd = call.rstd[row];
-    if (call.partials != nullptr) {
-      for_each_pack<Shape>(
-          packs,
-          [&](int slot, int) {
-            float values[kVec], grad[kVec];
-            x.values(slot, values);
-            dy.values(slot, grad);
-#pragma unroll
-            for (int i = 0; i < kVec; ++i) {
-              sums.weight[slot][i] += grad[i] * ((values[i] - mean) * rstd);
-              if (kCentred) sums.bias[slot][i] += grad[i];
-            }
-          },
-          x, dy);
-    }
-    if (call.dx != nullptr) norm_dx_of_row<kCentred, T, Shape>(call, row, mean, rstd, packs, x, dy);
-  }
-  if (call.partials != nullptr) {
-    const int packs = (call.columns + kVec - 1) / kVec;
-    sums.write(call.partials + std::int64_t{blockIdx.x} * 2 * call.columns, call.columns, packs);
-  }
 }
 
 /// dx where rows are too long to be held.
@@ -256,26 +158,27 @@ void norm_forward(const char* operation, const Queue& queue, double eps, const C
 }
 
 /// Launches the kernels that make dx and the partial sums; returns how many of the latter there are.
-template <bool kCentred, class T, class Shape>
-int launch_norm_gradients(const char* operation, const Queue& queue, const NormGradients<T>& call,
-                          std::int64_t most_blocks) {
-  const std::int64_t packs = ceil_div(call.columns, Shape::kVec);
-  if constexpr (Shape::kHeld) {
-    const std::int64_t blocks = std::min<std::int64_t>(Shape::grid(call.rows).x, most_blocks);
-    launch(operation, queue, norm_backward_kernel<kCentred, T, Shape>, dim3(static_cast<unsigned>(blocks)),
-           Shape::block(packs), 0, call);
-    return static_cast<int>(blocks);
-  } else {
-    if (call.dx != nullptr) {
-      launch(operation, queue, norm_dx_kernel<kCentred, T, Shape>, Shape::grid(call.rows),
-             Shape::block(packs), 0, call);
-    }
-    if (call.partials == nullptr) return 0;
-    const ColumnPlan plan(multiprocessors(), call.rows, call.columns, Shape::kVec);
-    launch(operation, queue, norm_parameters_kernel<kCentred, T, Shape::kVec>, grid_of(plan), block_of(plan),
-           0, call, plan.chunk_rows);
-    return plan.chunks;
+template <bool kCentred, class T, int kVec>
+int launch_norm_gradients(const char* operation, const Queue& queue, const NormGradients<T>& call) {
+  const NormPlan norm_plan(multiprocessors(), call.rows, call.columns, kVec);
+  if (norm_plan.packs > 0) {
+    dispatch_norm_shape<kVec>(norm_plan, [&]<class Shape>() {
+      launch(operation, queue, norm_backward_kernel<kCentred, T, Shape>,
+             dim3(static_cast<unsigned>(norm_plan.blocks)),
+             dim3(static_cast<unsigned>(norm_plan.width), static_cast<unsigned>(norm_plan.height)), 0, call);
+    });
+    return static_cast<int>(norm_plan.blocks);
   }
+  if (call.dx != nullptr) {
+    using Shape = RowShape<kVec, kVec == 1 ? 8 : 2, false, true, true>;
+    launch(operation, queue, norm_dx_kernel<kCentred, T, Shape>, Shape::grid(call.rows),
+           Shape::block(ceil_div(call.columns, kVec)), 0, call);
+  }
+  if (call.partials == nullptr) return 0;
+  const ColumnPlan plan(multiprocessors(), call.rows, call.columns, kVec);
+  launch(operation, queue, norm_parameters_kernel<kCentred, T, kVec>, grid_of(plan), block_of(plan), 0, call,
+         plan.chunk_rows);
+  return plan.chunks;
 }
 
 template <bool kCentred>
@@ -301,11 +204,7 @@ void norm_backward(const char* operation, const Queue& queue, const ConstView& x
     const bool packed = lines_aligned16<T>(x.data, columns) && aligned16(dy.data) &&
                         aligned16(dx.view.data) && aligned16(weight.data);
     dispatch_pack<T>(packed, [&]<int kVec>() {
-      dispatch_row_shape<kVec, true, 2>(ceil_div(columns, kVec), [&]<class Shape>() {
-        if (rows > 0)
-          chunks = launch_norm_gradients<kCentred, T, Shape>(operation, queue, call,
-                                                             norm_backward_blocks(multiprocessors(), x));
-      });
+      if (rows > 0) chunks = launch_norm_gradients<kCentred, T, kVec>(operation, queue, call);
     });
     combine_chunks<T>(operation, queue, call.partials, chunks, 2 * columns, columns, {0, dweight},
                       {columns, dbias});

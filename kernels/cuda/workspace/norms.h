@@ -5,24 +5,40 @@
 
 namespace reprise::kernels::cuda {
 
-/// Blocks that make the gradients of layer and RMS norm row by row, at most: what the registers of the
-/// multiprocessors have room for.
-inline std::int64_t norm_backward_blocks(int multiprocessors, const ConstView& x) {
-  constexpr std::int64_t kElementsOfThread = 16, kThreads = 512;
-  const std::int64_t row_bytes = x.sizes[1] * static_cast<std::int64_t>(size_of(x.dtype));
-  std::int64_t per_multiprocessor = row_bytes <= 512 ? 8 : 3;  // a warp per row
-  if (row_bytes > 2048) {                                      // a block per row
-    const std::int64_t threads = ceil_div(x.sizes[1], kElementsOfThread * kWarp) * kWarp;
-    per_multiprocessor = std::clamp<std::int64_t>(kThreads / threads, 1, 8);
+/// Threads of a block that makes the gradients of rows of layer or RMS norm: of several rows, and of a long
+/// one.
+inline constexpr int kNormThreads = 256, kNormMostThreads = 512;
+
+/// How those rows are shared out, in packs of `vec` elements: blocks of `height` rows of `width` threads with
+/// `packs` packs each.
+struct NormPlan {
+  int packs = 0;  // 0 where rows are too long to be held
+  int width = 0, height = 1;
+  std::int64_t blocks = 0;
+
+  NormPlan(int multiprocessors, std::int64_t rows, std::int64_t columns, int vec) {
+    if (rows == 0 || columns == 0) return;
+    // A thread holds at most 16 columns, and 8 where they come one by one.
+    const int most = vec == 1 ? 8 : 16 / vec;
+    const std::int64_t of_row = ceil_div(columns, vec);
+    if (of_row > most * kNormMostThreads) return;
+    packs = vec == 1 ? most : 1;
+    while (of_row > packs * kNormMostThreads) packs *= 2;
+    width = static_cast<int>(ceil_div(of_row, packs * kWarp)) * kWarp;
+    height = std::max(1, kNormThreads / width);
+    const int resident = packs == 1 ? 3 * kNormThreads : kNormMostThreads;  // that registers have room for
+    blocks = std::min(ceil_div(rows, height),
+                      std::int64_t{multiprocessors} * std::max(1, resident / (width * height)));
   }
-  return std::min(x.sizes[0], multiprocessors * per_multiprocessor);
-}
+};
 
 inline std::size_t norm_partials_bytes(const ConstView& x) {
   const std::int64_t rows = x.sizes[0], columns = x.sizes[1];
-  const auto held =
-      static_cast<std::size_t>(2 * norm_backward_blocks(kMostMultiprocessors, x) * columns) * sizeof(float);
-  return std::max(held, column_sums_bytes(rows, columns, x.dtype, 2));
+  std::int64_t blocks = 0;
+  for (const int vec : {1, pack_of(x.dtype)})
+    blocks = std::max(blocks, NormPlan(kMostMultiprocessors, rows, columns, vec).blocks);
+  return std::max(static_cast<std::size_t>(2 * blocks * columns) * sizeof(float),
+                  column_sums_bytes(rows, columns, x.dtype, 2));
 }
 
 /// Batch norm sees x as (rows, C), the rows being N or the positions (n, h, w) of a channels-last image.

@@ -117,14 +117,17 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, kMinBlocks)
   share.load(packs, base);
   const float2 statistics = loss.statistics[row];
   const float largest = statistics.x, factor = counts ? loss.factor(row) : 0.0f,
-              scale = factor / statistics.y;
+              scale = counts ? factor / statistics.y : 0.0f;
+  const int hit = counts ? static_cast<int>(target) : -kVec;
   for_each_slot(packs, base, [&](int slot, int pack) {
     float values[kVec];
     share.values(slot, values);
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) {
-      values[i] = counts ? exp_for<T>(values[i] - largest) * scale : 0.0f;
-      if (packs.column(pack) + i == target) values[i] -= factor;
+    for (int i = 0; i < kVec; ++i) values[i] = exp_for<T>(counts ? values[i] - largest : -INFINITY) * scale;
+    const int at = hit - packs.column(pack);
+    if (at >= 0 && at < kVec) {
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) values[i] -= i == at ? factor : 0.0f;
     }
     packs.write(dlogits + row * stride, pack, values, accumulate);
   });

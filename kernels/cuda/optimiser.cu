@@ -87,7 +87,8 @@ __device__ __forceinline__ void update(const Rule& rule, T* parameter, const T* 
 template <class T, int states, class Step>
 __global__ void __launch_bounds__(kBlock)
     step_kernel(const __grid_constant__ Table<T, states> table, const __grid_constant__ Step step) {
-  constexpr int V = kPack<T>;
+  // 16 bytes of the state, which is most of the traffic: neighbours in a warp then read neighbours in memory.
+  constexpr int V = kPack<ComputeOf<T>>;
   const Entry<T, states>& entry = table.entries[table.tensor_of(blockIdx.x)];
   T* const parameter = entry.parameter;
   const T* const gradient = entry.gradient;

@@ -16,14 +16,18 @@ PACKED = SOFTMAX.format("NS1_8RowShapeILi4ELi4ELb1ELb0EEE")
 SINGLE = SOFTMAX.format("NS1_8RowShapeILi1ELi8ELb1ELb0EEE")
 ATTENTION = "_ZN7reprise7kernels4cuda9attention14forward_kernelI6__halfLi64ELb0EEEvPT_"
 WIDEST = ATTENTION.replace("Li64E", "Li128E")
+POINTWISE = "_ZN7reprise7kernels4cuda11pack_kernelIfEEvPT_"
 GATHER = "_ZN7reprise7kernels4cuda18gather_rows_kernelIjEEvPT_"
 
-WIDE = ["LDG.E.128.CONSTANT", "STG.E.128"]
+LOADS = [f"LDG.E.128.CONSTANT R{register}, desc[UR4][R2.64]" for register in (4, 8, 12, 16)]
+WIDE = [*LOADS, "FADD R20, R4, R8", "STG.E.128"]
+WAITING = [*LOADS[:2], "FADD R20, R4, R3", *LOADS[2:], "STG.E.128"]
 TENSOR = ["LDGSTS.E.BYPASS.128", "LDSM.16.M88.4", "HMMA.16816.F32", "STG.E.128", "LDG.E.128"]
 
 
 def listing(symbol: str, instructions: list[str], stack: int = 0) -> str:
-    code = "\n".join(f"        /*{16 * i:04x}*/                   @!P0 {name} R1, R2 ;" for i, name in enumerate(instructions))
+    lines = [instruction if " " in instruction else f"{instruction} R1, R2" for instruction in instructions]
+    code = "\n".join(f"        /*{16 * i:04x}*/                   @!P0 {line} ;" for i, line in enumerate(lines))
     return (f"arch = sm_90\n Function {symbol}:\n  REG:28 STACK:{stack} SHARED:0 LOCAL:0 CONSTANT[0]:528\n"
             f"arch = sm_90\n\t\tFunction : {symbol}\n{code}\n")
 
@@ -41,7 +45,7 @@ class MachineCode(unittest.TestCase):
     def test_kernels_that_keep_the_rules(self) -> None:
         status, said = check(listing(PACKED, WIDE) + listing(SINGLE, ["LDG.E", "STG.E"]) + listing(ATTENTION, TENSOR))
         self.assertEqual(status, 0, said)
-        self.assertRegex(said, r"softmax_forward_kernel +2 +28\.\.28 +- +- +1 +1\n")
+        self.assertRegex(said, r"softmax_forward_kernel +2 +28\.\.28 +- +- +4 +1\n")
         self.assertIn("3 kernels for sm_90: all keep the rules", said)
 
     def test_each_rule_broken(self) -> None:
@@ -56,8 +60,9 @@ class MachineCode(unittest.TestCase):
             "tensor_cores": listing(ATTENTION, without["HMMA"]),
             "tensor_cores ": listing(ATTENTION, without["LDSM"]),
             "tensor_cores  ": listing(ATTENTION, without["LDGSTS"]),
-            "wide_accesses": listing(PACKED, ["LDG.E", "STG.E.128"]),
-            "wide_accesses ": listing(PACKED, ["LDG.E.128", "STG.E.64"]),
+            "wide_accesses": listing(POINTWISE, ["LDG.E", "STG.E.128"]),
+            "wide_accesses ": listing(PACKED, [*LOADS, "STG.E.64"]),
+            "loads_ahead": listing(PACKED, WAITING),
         }.items():
             with self.subTest(rule):
                 status, said = check(text)

@@ -44,7 +44,14 @@ WRITE_16 = re.compile(
     r"pool_backward|batch_norm_\w+|copy_words|fill_words|fill_channels|sum_chunks|join_pieces)_kernel<"
 )
 # The forms for single elements, and for types of other sizes than the words that are moved.
-SINGLE = re.compile(r"RowShape<1,|_kernel<([\w:]+, )+1[,>]|_kernel<unsigned (char|short|int|long)>")
+SINGLE = re.compile(r"Shape<1,|_kernel<([\w:]+, )+1[,>]|_kernel<unsigned (char|short|int|long)>")
+# Loads of 16 bytes that a thread issues before it waits for the first of them, at least.
+AHEAD = (
+    (re.compile(r"::(rows|columns|column_sums|chunk_moments|row_losses|cross_entropy_backward)_kernel<"), 4),
+    (re.compile(r"::(norm_forward|softmax_\w+)_kernel<.*RowShape<\d+, 4,"), 4),
+    (re.compile(r"::sum_chunks_kernel<"), 8),
+    (re.compile(r"::norm_backward_kernel<"), 2),
+)
 # Results of fewer bytes than what is read: the widest tensor has the 16 bytes.
 NARROW_RESULT = re.compile(r"Elements<bool,|Elements<(__half|__nv_bfloat16), float,")
 
@@ -56,12 +63,23 @@ class Kernel:
     symbol: str
     registers: int = 0
     local_bytes: int = 0
+    ahead: int = 0  # loads of 16 bytes that are under way at once
+    under_way: list[int] = field(default_factory=list)  # their first registers, where the listing has come to
     name: str = ""
     code: Counter[str] = field(default_factory=Counter)
 
     @property
     def family(self) -> str:
         return re.split(r"[<(]", self.name)[0].replace("reprise::kernels::cuda::", "")
+
+    def add(self, instruction: str, operands: str) -> None:
+        self.code[instruction] += 1
+        if self.under_way:
+            used = {int(register) for register in re.findall(r"\bR(\d+)\b", operands)}
+            self.under_way = [first for first in self.under_way if used.isdisjoint(range(first, first + 4))]
+        if re.match(r"LDG.*\.128", instruction) and (to := re.match(r"R(\d+)", operands)):
+            self.under_way.append(int(to[1]))
+            self.ahead = max(self.ahead, len(self.under_way))
 
     def count(self, pattern: str) -> int:
         return sum(n for instruction, n in self.code.items() if re.match(pattern, instruction))
@@ -101,7 +119,16 @@ def wide_accesses(kernel: Kernel) -> Iterator[str]:
         yield "writes nothing 16 bytes at a time"
 
 
-RULES = (local_memory, atomics, tensor_cores, wide_accesses)
+def loads_ahead(kernel: Kernel) -> Iterator[str]:
+    """Memory is kept busy by threads that have several loads under way, not one after the other."""
+    if SINGLE.search(kernel.name):
+        return
+    for pattern, least in AHEAD:
+        if pattern.search(kernel.name) and kernel.ahead < least:
+            yield f"has {kernel.ahead} loads of 16 bytes under way, {least} are wanted"
+
+
+RULES = (local_memory, atomics, tensor_cores, wide_accesses, loads_ahead)
 
 
 def parse(lines: Iterable[str]) -> dict[str, dict[str, Kernel]]:
@@ -113,9 +140,9 @@ def parse(lines: Iterable[str]) -> dict[str, dict[str, Kernel]]:
         return found.setdefault(architecture, {}).setdefault(symbol, Kernel(symbol))
 
     for line in lines:
-        if match := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)", line):
+        if match := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)([^;]*)", line):
             if kernel is not None:
-                kernel.code[match[1]] += 1
+                kernel.add(match[1], match[2].strip())
         elif match := re.match(r"arch = (\w+)", line):
             architecture, kernel = match[1], None
         elif match := re.match(r"\s+Function ?: ?(\S+)|\s+Function (\S+):", line):

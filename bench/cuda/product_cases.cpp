@@ -109,9 +109,8 @@ void measure_layer(Suite& suite, DType dtype, const Layer& l) {
   });
   const ConstView a = transposed(out_in ? view(y) : view(x)), b2 = out_in ? view(x) : view(y);
   const Scratch scratch(kernels::matmul_workspace_bytes(kCuda, a, b2, view(dw)));
-  suite.measure("linear", name + ", dw", dtype, shape, cost, [&](const Queue& queue) {
-    kernels::matmul(queue, 1.0, a, b2, into(dw), scratch.get());
-  });
+  suite.measure("linear", name + ", dw", dtype, shape, cost,
+                [&](const Queue& queue) { kernels::matmul(queue, 1.0, a, b2, into(dw), scratch.get()); });
 }
 
 /// The layers of GPT-2: a token's query, key and value; the projection; both of the MLP; the head.

@@ -24,7 +24,8 @@ constexpr std::size_t kHopperBeside = 543 * (std::size_t{1} << 20);
 /// large products and copies; capacities as a program finds them free on an idle card, rounded down.
 const std::array<DeviceProfile, 5>& known_profiles() {
   static const std::array<DeviceProfile, 5> profiles{
-      DeviceProfile{}, DeviceProfile{"h200", DeviceKind::cuda, 139 * kGiB, 67e12, 989e12, 4.8e12, kHopperBeside},
+      DeviceProfile{},
+      DeviceProfile{"h200", DeviceKind::cuda, 139 * kGiB, 67e12, 989e12, 4.8e12, kHopperBeside},
       DeviceProfile{"h100", DeviceKind::cuda, 78 * kGiB, 51e12, 788e12, 2.96e12, kHopperBeside},
       DeviceProfile{"a100", DeviceKind::cuda, 78 * kGiB, 19.5e12, 312e12, 2.0e12},
       DeviceProfile{"rtx4090", DeviceKind::cuda, 23 * kGiB, 82.6e12, 165e12, 1.0e12}};

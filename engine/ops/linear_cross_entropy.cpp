@@ -214,8 +214,7 @@ void LinearCrossEntropy::scale_gradients(const Exec& exec, const Saved& saved, O
   else
     kernels::copy(exec.queue(), grads[0], {factor});
   for (const std::size_t input : {0u, 1u}) {
-    if (slots.wants(input))
-      kernels::scale(exec.queue(), saved.output(3 + input), factor, slots[input]);
+    if (slots.wants(input)) kernels::scale(exec.queue(), saved.output(3 + input), factor, slots[input]);
   }
 }
 

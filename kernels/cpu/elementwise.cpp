@@ -214,7 +214,8 @@ void unary_backward(const Queue&, Unary function, double alpha, const ConstView&
 
 void scale(const Queue& queue, const ConstView& x, const ConstView& factor, const Target& y) {
   const double value = x.dtype == DType::float64 ? *factor.as<double>() : *factor.as<float>();
-  unary_backward(queue, Unary::mul_scalar, value, {}, {}, x, y);  // x times the derivative, which is the factor
+  unary_backward(queue, Unary::mul_scalar, value, {}, {}, x,
+                 y);  // x times the derivative, which is the factor
 }
 
 void binary_forward(const Queue&, Binary function, const ConstView& a, const ConstView& b, const View& y) {

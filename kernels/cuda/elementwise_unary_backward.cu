@@ -1,4 +1,5 @@
-// dx (=, +=) dy f'(x), and the product with a number of the device: see elementwise.cuh for how memory is accessed.
+// dx (=, +=) dy f'(x), and the product with a number of the device: see elementwise.cuh for how memory is
+// accessed.
 #include "cuda/elementwise.cuh"
 #include "cuda/math.cuh"
 
@@ -22,7 +23,9 @@ template <class C>
 struct Scale : Operation<1, 1, kAdding, C> {
   const C* factor;
   explicit Scale(const ConstView& value) : factor(value.as<C>()) {}
-  __device__ __forceinline__ void operator()(const C (&in)[1], C (&out)[1]) const { out[0] = in[0] * *factor; }
+  __device__ __forceinline__ void operator()(const C (&in)[1], C (&out)[1]) const {
+    out[0] = in[0] * *factor;
+  }
 };
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace ops {
 
 /// -log softmax(x weight^T)[target] of x (..., C), weight (V, C), targets (...), `chunk` rows of logits at a
 /// time. The gradients that `gradients` names (bit 0: x, bit 1: weight) are made while a chunk's logits are
-/// there, for a gradient of 1 of the sum, and scaled by backward; without, backward computes the logits again.
+/// there, for a gradient of 1 of the sum, and scaled by backward; without, backward computes the logits
+/// again.
 struct LinearCrossEntropy {
   Reduction reduction = Reduction::mean;
   std::int64_t ignore_index = -100;
@@ -25,7 +26,8 @@ struct LinearCrossEntropy {
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask) const {
-    return gradients == 0 ? Saves{.inputs = 7, .outputs = 6} : Saves{.inputs = 0, .outputs = 4 | gradients << 3};
+    return gradients == 0 ? Saves{.inputs = 7, .outputs = 6}
+                          : Saves{.inputs = 0, .outputs = 4 | gradients << 3};
   }
   void forward(const Exec&, Inputs, Outputs) const;
   void backward(const Exec&, const Saved&, OutGrads, GradSlots) const;

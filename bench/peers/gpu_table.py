@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 WORKLOADS = Path(__file__).parent.parent / "cuda" / "workloads.json"
-STAGES = ("build", "test", "bits", "kernels", "steps", "profile", "peers", "probes", "sanitize")
+STAGES = ("build", "test", "bits", "sanitize", "kernels", "steps", "peers", "profile", "probes")
 COMPUTE_FAMILIES = ("attention", "matmul", "linear", "convolution", "reference")
 
 

@@ -450,4 +450,6 @@ for stage in "${STAGES[@]}"; do
   run_stage "$stage"
 done
 end_compiling
-"$python" bench/peers/gpu_table.py "$logs" "$results" $([ $rehearse = no ] || echo --rehearsal)
+how=()
+if [ $rehearse = yes ]; then how=(--rehearsal); fi
+"$python" bench/peers/gpu_table.py "$logs" "$results" "${how[@]}"

@@ -62,7 +62,12 @@ const Case kCases[] = {{0, 5},
                        {2, 8192},
                        {2, 8200, 0, Write::accumulate},
                        {2, 4099, 0, Write::overwrite, false},
-                       {700, 8}};
+                       {700, 8},
+                       // More rows than the device takes at once, of several warps each.
+                       {61, 520, 0, Write::accumulate},
+                       {99, 264},
+                       {23, 2056},
+                       {19, 1000, 1, Write::accumulate}};
 
 /// Everything that a call reads and writes, on both devices.
 struct NormData {

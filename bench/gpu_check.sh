@@ -316,15 +316,23 @@ stage_sanitize() {
   [ "$late" -eq 0 ] || return 75
 }
 
-# The same steps under several settings, at full size: digests must be equal.
+# compared NAME ARGUMENTS...: four steps under several settings, whose digests must be equal, and what was predicted of their memory.
+compared() {
+  local name=$1
+  shift
+  local common=("$@" --steps 4 --segments "none,blocks,cheap")
+  limited "${ours[@]}" "$(program reprise)" compare "${common[@]}" --device cuda --json "$logs/bits-$name.json" || return
+  limited "${ours[@]}" "$(program reprise)" predict "${common[@]}" --device h100 --json "$logs/predicted-$name.json"
+}
+
 stage_bits() {
-  local gpt=(--preset gpt2 --seq 512 --batch 4) resnet=(--preset resnet50 --batch 32) dtype
-  local common=(--steps 4 --device cuda --segments "none,blocks,cheap")
-  if [ $rehearse = yes ]; then gpt=(--layers 2 --width 16 --heads 2 --seq 16 --batch 2) resnet=(--layers 1 --width 4 --batch 4); fi
+  local gpt=(gpt --preset gpt2 --seq 512 --batch 4) resnet=(resnet --preset resnet50 --batch 32) dtype
+  if [ $rehearse = yes ]; then
+    gpt=(gpt --layers 2 --width 16 --heads 2 --seq 16 --batch 2) resnet=(resnet --layers 1 --width 4 --batch 4)
+  fi
   for dtype in float32 bfloat16; do
-    limited "${ours[@]}" "$(program reprise)" compare gpt "${gpt[@]}" "${common[@]}" --dtype "$dtype" --json "$logs/bits-gpt2-$dtype.json" || return
-    limited "${ours[@]}" "$(program reprise)" compare resnet "${resnet[@]}" "${common[@]}" --dtype "$dtype" \
-      --json "$logs/bits-resnet50-$dtype.json" || return
+    compared "gpt2-$dtype" "${gpt[@]}" --dtype "$dtype" || return
+    compared "resnet50-$dtype" "${resnet[@]}" --dtype "$dtype" || return
   done
   note='losses, gradients and parameters equal under none, blocks and cheap'
 }

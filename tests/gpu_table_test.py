@@ -94,6 +94,36 @@ class Table(unittest.TestCase):
         self.assertFalse(backward.met)
         self.assertIn("flash", backward.peer)
 
+    def test_predicted_bytes_are_held_against_those_of_the_device(self) -> None:
+        peaks = {"peak_allocated_bytes": 30, "peak_activation_bytes": 20, "peak_reserved_bytes": 40}
+        rows = [{"segments": "none", **peaks}, {"segments": "blocks", **peaks, "peak_activation_bytes": 10}]
+        self.found["bits"]["bits-gpt"]["rows"] = rows
+        self.found["predicted"] = {"predicted-gpt": {"rows": copy.deepcopy(rows)}}
+        self.assertTrue(self.line("gpt: predicted bytes").met)
+        self.found["predicted"]["predicted-gpt"]["rows"][1]["peak_activation_bytes"] = 11
+        wrong = self.line("gpt: predicted bytes")
+        self.assertFalse(wrong.met)
+        self.assertIn("blocks peak_activation_bytes: 10, not 11", wrong.ours)
+
+    def test_a_step_under_the_judged_setting_is_held_against_peers(self) -> None:
+        workloads = copy.deepcopy(WORKLOADS)
+        workloads["gpt"][0]["judged"] = "blocks"
+        self.found["steps"]["rows"].pop()
+        lines = [line for line in gpu_table.lines_of(self.found, workloads) if line.what == "gpt: speed, compiled peer"]
+        self.assertAlmostEqual(lines[0].ratio, 105 / 140)
+
+    def test_profiles_are_read_and_summed_per_kernel(self) -> None:
+        header = '"ID","Kernel Name","Grid Size","Block Size","gpu__time_duration.sum"\n'
+        rows = ['"","","","","ns"', '"0","void reprise::add(int)","(1, 1, 1)","(2, 1, 1)","1,500"', '"1","void reprise::add(int)","","","500"',
+                '"2","mul","","","3000"']
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "profile-step-gpt-none.csv"
+            path.write_text("==PROF== Connected\n" + header + "\n".join(rows) + "\n")
+            self.assertEqual(gpu_table.profile_of(path), [{"kernel": "mul", "launches": 1, "us": 3.0},
+                                                          {"kernel": "add(int)", "launches": 2, "us": 2.0}])
+            path.write_text("stopped in the mid")
+            self.assertEqual(gpu_table.profile_of(path), [])
+
     def test_steps_are_held_against_the_fastest_peer(self) -> None:
         self.assertTrue(self.line("gpt: step").met)
         # The graph's step: 105 ms of the faster compiled peer over 40 ms.

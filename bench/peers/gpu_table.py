@@ -159,6 +159,20 @@ def step_lines(workload: dict, steps: dict, peers: dict) -> Iterator[Line]:
     yield from setting_lines(name, rows, goals)
 
 
+def predicted_lines(bits: dict[str, dict], predicted: dict[str, dict]) -> Iterator[Line]:
+    """Whether the memory that was predicted for each setting is what the device's pool has counted, to the byte."""
+    keys = ("peak_allocated_bytes", "peak_activation_bytes", "peak_reserved_bytes")
+    for name, result in bits.items():
+        prediction = predicted.get(name.replace("bits-", "predicted-"), {})
+        if not result or not prediction:
+            continue
+        there = {row["segments"]: row for row in result["rows"]}
+        wrong = [f"{row['segments']} {key}: {there[row['segments']][key]}, not {row[key]}"
+                 for row in prediction["rows"] for key in keys if row[key] != there[row["segments"]][key]]
+        ours = "equal" if not wrong else "; ".join(wrong)[:120]
+        yield Line(f"{name.removeprefix('bits-')}: predicted bytes", ours, goal="equal", met=not wrong)
+
+
 def bits_lines(bits: dict[str, dict]) -> Iterator[Line]:
     for name, result in bits.items():
         if not result:
@@ -228,6 +242,7 @@ def gather(logs: Path) -> dict:
     """Everything that the stages left."""
     found = {name: read(logs / f"{name}.json") for name in ("setup", "kernels", "steps", "peers")}
     found["bits"] = {path.stem: read(path) for path in sorted(logs.glob("bits-*.json"))}
+    found["predicted"] = {path.stem: read(path) for path in sorted(logs.glob("predicted-*.json"))}
     found["probes"] = lines_of_json(logs / "probes.jsonl")
     found["profile"] = {path.stem.removeprefix("profile-"): profile_of(path) for path in sorted(logs.glob("profile-*.csv"))}
     found["stages"] = [stage for name in STAGES if (stage := read(logs / f"stage-{name}.json"))]
@@ -238,6 +253,7 @@ def lines_of(found: dict, workloads: dict) -> list[Line]:
     goals = workloads.get("goals", {})
     lines = list(stage_lines(found["stages"]))
     lines += bits_lines(found["bits"])
+    lines += predicted_lines(found["bits"], found.get("predicted", {}))
     if found["kernels"]:
         lines += kernel_lines(found["kernels"], goals)
         lines += attention_lines(found["kernels"], found["peers"], goals)

@@ -43,13 +43,15 @@ class Growth {
     return most + std::max(kSlack, most / 16 * (kSpare + allowance_));
   }
 
-  /// A large request goes beyond the limit. Where such requests repeat themselves, giving memory back for
-  /// them would never end: the limit rises, until a new size comes.
-  void note_excess(bool has_come_before) noexcept {
+  /// A large request goes beyond the limit by so many bytes. Where such requests repeat themselves, giving
+  /// memory back for them would never end: the limit rises, by a part of what it lacks, until a new size
+  /// comes.
+  void note_excess(bool has_come_before, std::size_t bytes) noexcept {
     if (!has_come_before) {
       repeated_ = allowance_ = 0;
-    } else if (++repeated_ % kPatience == 0 && allowance_ < kMostAllowance) {
-      ++allowance_;
+    } else if (++repeated_ % kPatience == 0) {
+      const std::size_t unit = std::max<std::size_t>(static_cast<std::size_t>(most_live_) / 16, 1);
+      allowance_ = std::min(kMostAllowance, allowance_ + std::max<std::size_t>(1, bytes / unit / kCaution));
     }
   }
 
@@ -63,7 +65,8 @@ class Growth {
   static constexpr std::size_t kSlack = std::size_t{32} << 20;
   static constexpr std::size_t kSpare = 4;  // sixteenths
   static constexpr std::size_t kPatience = 4;
-  static constexpr std::size_t kMostAllowance = 8;  // sixteenths
+  static constexpr std::size_t kCaution = 2;  // what is given back for one request is enough for others too
+  static constexpr std::size_t kMostAllowance = 4;  // sixteenths
   static constexpr std::size_t kRemembered = 64;
   static constexpr std::uint64_t kLongAgo = 16384;
 

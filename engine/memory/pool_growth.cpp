@@ -37,8 +37,8 @@ BlockRecord* PoolCore::grow(Bins bins, std::size_t size) {
   std::size_t bytes = segment_size(bins, size);
   if (large && reserved + bytes > limit) bytes = std::min(bytes, least_segment(size));
   if (reserved + bytes > limit) {
-    if (large) growth_.note_excess(has_come_before);
     const std::size_t over = reserved + bytes - limit;
+    if (large) growth_.note_excess(has_come_before, over);
     if (!release_for(bins, over) && large) {
       if (BlockRecord* const block = bins_[other(bins)].take_best(size)) return block;
     }

@@ -90,7 +90,8 @@ TEST_CASE("without a sequence of blocks there is no advice", "[memory]") {
 
 TEST_CASE("what an earlier step still holds is no part of the advice", "[memory]") {
   const std::shared_ptr<Pool> before = default_pool();
-  set_default_pool(std::make_shared<Pool>(limited_source(host_source(), std::size_t{600} << 10)));
+  set_default_pool(std::make_shared<Pool>(limited_source(host_source(), std::size_t{600} << 10),
+                                          PoolOptions{.passthrough = false}));
   std::string error;
   {
     manual_seed(1);

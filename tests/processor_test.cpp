@@ -7,6 +7,7 @@
 #include "cli_support.h"
 #include "processor/instructions.h"
 #include "reprise/kernels/processor.h"
+#include "sanitizers.h"
 
 using namespace reprise::kernels;
 using Catch::Matchers::Contains;
@@ -76,6 +77,10 @@ TEST_CASE("this processor has what this build was compiled for", "[processor]") 
 
 TEST_CASE("a program says at its start, or where it fails, what its processor lacks", "[processor][cli]") {
   if (!available()) return;
+  if (UNDER_ADDRESS_SANITIZER || UNDER_THREAD_SANITIZER) {
+    WARN("skipped: sanitized programs do not run on qemu's processors");
+    return;
+  }
   if (run_command({"sh", "-c", "command -v qemu-x86_64"}).status != 0) {
     WARN("skipped: there is no qemu-x86_64 here (Debian's qemu-user)");
     return;

@@ -22,7 +22,8 @@ bool is_dense_like(const Value& gradient, const Value& value) {
 }
 
 bool is_exclusive(const Value& value) {
-  return value.users.load(std::memory_order_acquire) == 1 &&
+  // What a hook computed inside an open segment is an output there, which the segment may compute again.
+  return value.producer == nullptr && value.users.load(std::memory_order_acquire) == 1 &&
          value.keepers.load(std::memory_order_acquire) == 1 &&
          value.storage->refs.load(std::memory_order_acquire) == 1;
 }

@@ -358,6 +358,23 @@ TEST_CASE("NoGrad and AnomalyMode end in any order", "[tape]") {
   CHECK_FALSE(context().anomaly());
 }
 
+TEST_CASE("a gradient that a hook computed inside an open segment is not changed where it lies",
+          "[segment]") {
+  same_bits([](bool segments, const SegmentOptions& options) {
+    const Tensor x = leaf_values({2}), y = leaf_values({3, 2}, 0.3);
+    const Tensor h = silu(abs(x));
+    Tensor loss;
+    {
+      const Maybe segment(segments, options);
+      h.on_gradient([](const Tensor& g) { return g * 2.0; });
+      const Tensor g = gradients(max(h), std::vector<Tensor>{x})[0];  // through silu and abs, in its memory
+      loss = sum(tanh(g * sigmoid(y)));
+    }
+    loss.backward();
+    return Bits{bits_of(y.grad()), bits_of(h)};
+  });
+}
+
 TEST_CASE("a segment that ends on another thread is an error where it began", "[segment][threads]") {
   const NothingLeft check;
   Tensor w = leaf_values({6});

@@ -131,13 +131,13 @@ class Operations {
          }});
   }
   void add_attention() {
-    cases_.push_back({"attention",
-                      [this] { return kernels::attention_workspace_bytes(kCuda, {}, heads_.cuda(), true); },
-                      [this](const auto& queue, const Workspace& w) {
-                        kernels::attention_backward(queue, {}, {}, heads_.cuda(), heads_.cuda(),
-                                                    heads_.cuda(), heads_.cuda(), lse_.cuda(), heads_.cuda(),
-                                                    out_heads_.cuda(Write::overwrite), {}, {}, w);
-                      }});
+    cases_.push_back(
+        {"attention", [this] { return kernels::attention_workspace_bytes(kCuda, {}, heads_.cuda(), true); },
+         [this](const auto& queue, const Workspace& w) {
+           kernels::attention_backward(queue, {}, {}, heads_.cuda(), heads_.cuda(), heads_.cuda(),
+                                       heads_.cuda(), statistics_.cuda(), heads_.cuda(),
+                                       out_heads_.cuda(Write::overwrite), {}, {}, w);
+         }});
   }
 
   static constexpr DType kType = DType::float32;
@@ -146,7 +146,7 @@ class Operations {
   Twin long_{kType, {70000}}, one_{kType, {1}}, wide_one_{DType::float64, {}}, ids_{DType::int32, {40}};
   Twin image_{kType, {2, 3, 6, 6}, {108, 1, 18, 3}}, out_image_{kType, {2, 4, 4, 4}, {64, 1, 16, 4}};
   Twin filter_{kType, {4, 3, 3, 3}};
-  Twin heads_{kType, {2, 2, 5, 8}}, out_heads_{kType, {2, 2, 5, 8}}, lse_{kType, {2, 2, 5}};
+  Twin heads_{kType, {2, 2, 5, 8}}, out_heads_{kType, {2, 2, 5, 8}}, statistics_{kType, {2, 2, 5, 2}};
   std::vector<Case> cases_;
 };
 

@@ -7,6 +7,9 @@
 namespace reprise::fuzz {
 namespace {
 
+/// Lines of a square weight, at most: one for a vector of 20,000 would take minutes to make.
+constexpr int kLargestSquare = 512;
+
 /// One choice of operands for one instruction.
 class Picker {
  public:
@@ -190,14 +193,14 @@ bool Picker::pick_product(Pattern pattern) {
     Sizes other{.rank = std::max(rank, 2)};
     if (rank == 3) other[0] = s[0];
     other[other.rank - 2] = inner;
-    // A square weight is met again and again.
-    other[other.rank - 1] = b_.below(2) == 0 ? inner : outer;
+    // A square weight is met again and again, unless it would be large.
+    other[other.rank - 1] = b_.below(2) == 0 && inner <= kLargestSquare ? inner : outer;
     need(1, other);
     if (rank == 1) return give(Sizes{.rank = 1, .n = {other[1]}});
     s[s.rank - 1] = other[other.rank - 1];
     return give(s);
   }
-  const int out = b_.below(2) == 0 ? inner : outer;
+  const int out = b_.below(2) == 0 && inner <= kLargestSquare ? inner : outer;
   const bool in_out = pattern == Pattern::linear_in_out;
   need(1, Sizes{.rank = 2, .n = {in_out ? inner : out, in_out ? out : inner}});
   if (pattern == Pattern::linear_bias) need_vector(2, out);

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+WARM_UP = 5
 WORKLOADS = Path(__file__).parent.parent / "cuda" / "workloads.json"
 MORE = [{"batch": 10, "heads": 12, "length": 1024, "size": 64, "causal": True},
         {"batch": 32, "heads": 12, "length": 1024, "size": 64, "causal": True}]
@@ -22,19 +22,6 @@ MORE = [{"batch": 10, "heads": 12, "length": 1024, "size": 64, "causal": True},
 
 def emit(row: dict) -> None:
     print(json.dumps(row), flush=True)
-
-
-def timed(torch, work: Callable[[], object], steps: int) -> float:
-    for _ in range(5):
-        work()
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
-    torch.cuda.synchronize()
-    events[0].record()
-    for event in events[1:]:
-        work()
-        event.record()
-    torch.cuda.synchronize()
-    return statistics.median(a.elapsed_time(b) for a, b in zip(events, events[1:]))
 
 
 class Attention:
@@ -94,11 +81,13 @@ class Attention:
                                   dq: self.dq, dk: self.dk, dv: self.dv})
 
 
-def measure(torch, row: dict, make: Callable[[], tuple[Callable[[], object], int]], steps: int) -> None:
+def measure(timed: Callable, row: dict, make: Callable[[], tuple[Callable[[], object], int]], steps: int) -> None:
     try:
         work, bytes_ = make()
         row["workspace"] = bytes_
-        row["ms_median"] = timed(torch, work, steps)
+        for _ in range(WARM_UP):
+            work()
+        row["ms_median"] = timed(work, steps)["ms_median"]
     except Exception as error:  # one failure must not end the rest
         row["error"] = f"{type(error).__name__}: {error}"[:300]
     emit(row)
@@ -111,6 +100,7 @@ def main() -> int:
     try:
         import cudnn
         import torch
+        from torch_gpu_worker import timed
     except ImportError as error:
         print(f"cudnn_attention: skipped: {error}")
         return 0
@@ -119,9 +109,9 @@ def main() -> int:
     for shape in [*json.loads(WORKLOADS.read_text())["full"]["attention"], *MORE]:
         attention = Attention(torch, cudnn, shape, handle)
         row = {"probe": "cudnn attention", "shape": attention.sizes, "causal": shape["causal"]}
-        measure(torch, {**row, "pass": "forward"}, attention.forward, options.steps)
+        measure(timed, {**row, "pass": "forward"}, attention.forward, options.steps)
         for deterministic in (False, True):
-            measure(torch, {**row, "pass": "backward", "deterministic": deterministic},
+            measure(timed, {**row, "pass": "backward", "deterministic": deterministic},
                     lambda: attention.backward(deterministic), options.steps)
     return 0
 

@@ -205,8 +205,13 @@ void Executor::play(const Instruction& i) {
 }
 
 void Executor::observe_played(std::uint32_t at) {
-  note(at, What::hooks, 0, mix(shared_.hook_calls, shared_.hook_digest));
+  observe_hooks(at);
   observe_gradients(at, What::gradient);
+}
+
+/// Hooks of all threads are counted together: not while another may still call some.
+void Executor::observe_hooks(std::uint32_t at) {
+  if (alone_) note(at, What::hooks, 0, mix(shared_.hook_calls, shared_.hook_digest));
 }
 
 /// In memory of its own and cut off the tape: backward adds to it in place, and what leads back to the leaf
@@ -229,7 +234,7 @@ void Executor::gradients_of(const Instruction& i) {
   for (std::size_t k = 0; k < n && k < found.size(); ++k) {
     if (parts[k] < i.results) keep(i, parts[k], std::move(found[k]));
   }
-  note(i.at, What::hooks, 0, mix(shared_.hook_calls, shared_.hook_digest));
+  observe_hooks(i.at);
 }
 
 void Executor::read(const Instruction& i) {
@@ -280,7 +285,7 @@ void Executor::observe_end() {
     if (slots_[id].defined()) note(~0u, What::last_value, id, mix(digest(slots_[id]), id));
   }
   observe_gradients(~0u, What::last_gradient);
-  note(~0u, What::hooks, 0, mix(shared_.hook_calls, shared_.hook_digest));
+  observe_hooks(~0u);
   note(~0u, What::generator, 0, mix(generator().seed, generator().next));
 }
 

@@ -66,6 +66,7 @@ class Executor {
   void keep(const Instruction& i, std::size_t part, Tensor tensor);
   void note(std::uint32_t at, What what, std::size_t part, std::uint64_t value, bool stale = false);
   void observe_played(std::uint32_t at);
+  void observe_hooks(std::uint32_t at);
   void observe_gradients(std::uint32_t at, What what);
   template <class F>
   void for_each_leaf(F&& f);

@@ -131,7 +131,7 @@ void Executor::together(const Instruction& i) {
       if (executor->slots_[id].defined()) slots_[id] = std::move(executor->slots_[id]);
     }
   }
-  note(i.at, What::hooks, 0, mix(shared_.hook_calls, shared_.hook_digest));
+  observe_hooks(i.at);
   observe_gradients(i.at, What::gradient);
 }
 

@@ -54,7 +54,7 @@ std::int64_t SegmentRegion::backward_bytes() noexcept {
       if (owns(input)) {
         if (std::exchange(input.mark, mark) != mark) live += block_bytes(input);
       } else if (ValueSet& listed = outermost_->owns(input) ? inputs_ : outermost_->inputs_;
-                 input.gradient == nullptr && listed.mark(&input, mark)) {
+                 !input.has_gradient() && listed.mark(&input, mark)) {
         live += block_bytes(input);
       }
     }

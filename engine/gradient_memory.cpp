@@ -76,10 +76,11 @@ void make_addable(Value*& pending, const Value& like) {
 }
 
 void set_gradient(Value& value, Tensor gradient) {
-  if (value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
-  if (!gradient.defined()) return;
-  value.gradient = gradient.value();
-  add_user(value.gradient);
+  Value* const now = gradient.defined() ? gradient.value() : nullptr;
+  Value* const before = value.gradient;
+  if (now != nullptr) add_user(now);
+  std::atomic_ref(value.gradient).store(now, std::memory_order_relaxed);
+  if (before != nullptr) drop_user(before);
 }
 
 void check_gradient(const Tensor& gradient, const Value& value, const char* what) {

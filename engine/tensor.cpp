@@ -114,10 +114,7 @@ void Tensor::set_grad(Tensor gradient) {
   }
   if (gradient.defined()) gradient = gradient_for(*this, std::move(gradient));
   clear_grad();
-  if (gradient.defined()) {
-    value.gradient = gradient.value();
-    add_user(value.gradient);
-  }
+  detail::set_gradient(value, std::move(gradient));
 }
 
 void Tensor::clear_grad() {
@@ -127,7 +124,7 @@ void Tensor::clear_grad() {
         fmt::format("[grad] a backward is adding to the gradient of {}; clear or set it after the backward",
                     describe(value)));
   }
-  if (value.is_leaf && value.gradient != nullptr) drop_user(std::exchange(value.gradient, nullptr));
+  if (value.is_leaf) detail::set_gradient(value, {});
   value.gradient_incomplete = false;
 }
 

@@ -81,6 +81,10 @@ struct Value {
   std::uint32_t version() const {
     return storage == nullptr ? 0 : storage->version.load(std::memory_order_relaxed);
   }
+  /// May be asked of a leaf while another thread adds its first gradient.
+  bool has_gradient() const {
+    return std::atomic_ref(const_cast<Value*&>(gradient)).load(std::memory_order_relaxed) != nullptr;
+  }
   void* data() const {
     return storage == nullptr || storage->data == nullptr
                ? nullptr

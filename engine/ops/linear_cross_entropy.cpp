@@ -28,11 +28,17 @@ struct Chunk {
   View logits, padded;
 };
 
+constexpr std::int64_t kLine = 8;  // elements of 16 bits in what memory moves at once
+
+bool pads(DeviceKind device, DType dtype, std::int64_t classes) {
+  return device == DeviceKind::cuda && size_of(dtype) == 2 && classes % kLine != 0;
+}
+
 /// Rows of the weight, with those of zeros that a device wants: cuBLASLt multiplies 16-bit matrices whose
 /// lines are not multiples of 16 bytes several times slower, and fastest in whole tiles.
 std::int64_t padded_classes(const Exec& exec, DType dtype, std::int64_t classes) {
-  constexpr std::int64_t kLine = 8, kTile = 128, kLarge = 1024;
-  if (exec.queue().device != DeviceKind::cuda || size_of(dtype) != 2 || classes % kLine == 0) return classes;
+  constexpr std::int64_t kTile = 128, kLarge = 1024;
+  if (!pads(exec.queue().device, dtype, classes)) return classes;
   const std::int64_t multiple = classes < kLarge ? kLine : kTile;
   return checked::divide_up(classes, multiple) * multiple;
 }
@@ -252,6 +258,10 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   if (in_one_pass && context().grad_enabled())
     op.gradients = GradMask{x.requires_grad()} | GradMask{weight.requires_grad()} << 1;
   return apply(op, x, weight, targets);
+}
+
+bool linear_cross_entropy_pads(const Tensor& weight) {
+  return ops::pads(weight.device().kind, weight.dtype(), weight.size(0));
 }
 
 }  // namespace reprise

@@ -38,13 +38,6 @@ Linear gpt_linear(std::int64_t in, std::int64_t out, double deviation = kDeviati
   return layer;
 }
 
-/// Whether the loss should make the logits itself, as it fills their rows up to whole lines of memory: GPUs
-/// multiply 16-bit matrices whose rows are not, such as 50257 columns, several times slower.
-bool wants_padded_head(const Tensor& table) {
-  constexpr std::int64_t kLine = 8;
-  return table.device().kind == DeviceKind::cuda && size_of(table.dtype()) == 2 && table.size(0) % kLine != 0;
-}
-
 /// Projections onto the residual stream start smaller, by the square root of the number of branches.
 double residual_deviation(const GptConfig& config) {
   return kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers));
@@ -173,7 +166,7 @@ Tensor Gpt::operator()(const Tensor& ids) {
 }
 
 Tensor Gpt::loss(const Tensor& ids, const Tensor& targets) {
-  if (config.loss_chunk > 0 || wants_padded_head(wte.weight)) {
+  if (config.loss_chunk > 0 || linear_cross_entropy_pads(wte.weight)) {
     const Tensor x = hidden(ids);
     const ModuleScope scope("lm_head");
     const std::int64_t all = std::max<std::int64_t>(ids.numel(), 1);

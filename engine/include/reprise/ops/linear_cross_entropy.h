@@ -51,4 +51,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                             std::int64_t chunk = 1024, Reduction reduction = Reduction::mean,
                             std::int64_t ignore_index = -100);
 
+/// True where linear_cross_entropy multiplies more columns than there are classes: GPUs multiply 16-bit
+/// matrices whose rows are no whole lines of memory, such as 50257 columns, several times slower.
+bool linear_cross_entropy_pads(const Tensor& weight);
+
 }  // namespace reprise

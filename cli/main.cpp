@@ -42,7 +42,7 @@ void add_run_options(CLI::App& command, cli::RunOptions& options,
   whole("--vocab", options.vocab, 1, kMostItems, "size of the vocabulary; by default the bytes that occur");
   whole("--batch", options.batch, 1, kMostItems, "sequences or images in a step");
   whole("--steps", options.steps, 1, kMostSteps, "training steps");
-  command.add_option("--dropout", options.dropout, "probability in [0, 1)")->check(cli::number(0, 1));
+  command.add_option("--dropout", options.dropout, "probability in [0, 1]")->check(cli::number(0, 1));
   command.add_option("--lr", options.lr, "learning rate")->check(cli::number_above(0, 1e6));
   command.add_option("--schedule", options.schedule, "constant, step or cosine (default)");
   whole("--warmup", options.warmup, 0, kMostSteps, "steps of linear rise");

@@ -18,7 +18,7 @@ void require_representable(const char* operation, double value, DType dtype);
 void require_representable(const char* operation, std::int64_t value, DType dtype);
 
 /// Throws TypeError unless arithmetic of `x` with the number stays in x's type: integers are never computed
-/// in fractions, nor cut off, and bool has no arithmetic.
+/// in fractions, nor cut off, nor rounded, and bool has no arithmetic.
 void require_scalar(std::string_view operation, const Tensor& x, double number);
 
 }  // namespace reprise::detail

@@ -222,10 +222,17 @@ void detail::require_scalar(std::string_view operation, const Tensor& x, double 
     throw TypeError(fmt::format("[{}] does not take bool tensors; convert {} with to(DType::float32)",
                                 operation, to_string(x.shape())));
   }
-  if (is_representable(number, x.dtype())) return;
-  throw TypeError(
-      fmt::format("[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)",
-                  operation, number, name_of(x.dtype()), to_string(x.shape())));
+  if (!is_representable(number, x.dtype())) {
+    throw TypeError(fmt::format(
+        "[{}] the scalar {} does not fit into the {} tensor {}; convert it with to(DType::float32)",
+        operation, number, name_of(x.dtype()), to_string(x.shape())));
+  }
+  if (x.dtype() == DType::int64 && std::abs(number) >= 0x1p53) {
+    throw TypeError(
+        fmt::format("[{}] the scalar {} is a double, which holds integers exactly below 2^53 only; give a "
+                    "tensor of one element",
+                    operation, number));
+  }
 }
 
 Tensor full(const Shape& shape, double value, const TensorOptions& options) {

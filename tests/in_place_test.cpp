@@ -203,6 +203,12 @@ TEST_CASE("changes in place stay in the integers, as out of place", "[in_place]"
     x.mul_(-3).add_(x, 2);
     CHECK(x.to(DType::int64).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, -9, -18, -27});
   }
+  Tensor large = arange(2);
+  for (const double factor : {0x1p53, -0x1p53, 0x1p62}) {  // 2^53 + 1 would be 2^53
+    CHECK_THROWS_WITH(large * factor, Contains("[mul] the scalar") && Contains("2^53"));
+    CHECK_THROWS_WITH(large.mul_(factor), Contains("[mul_] the scalar"));
+  }
+  CHECK((large + (0x1p53 - 1)).to_vector<std::int64_t>()[0] == (std::int64_t{1} << 53) - 1);
   Tensor mask = zeros({3}, {.dtype = DType::boolean});
   CHECK_THROWS_WITH(mask.mul_(1), Contains("[mul_] does not take bool"));
   CHECK_THROWS_WITH(mask.add_(mask), Contains("[add_] does not take bool"));

@@ -1,5 +1,6 @@
 // Optimisers against their formulas in double, clipping, and schedules.
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "reprise/reprise.h"
@@ -175,6 +176,18 @@ TEST_CASE("schedules", "[nn]") {
   CHECK(cosine.at(35) == Approx(0.2 + 0.4 * (1 + std::cos(std::numbers::pi / 4))));
   const nn::Schedule plain;
   CHECK(plain.at(0) == plain.lr);
+
+  const double inf = std::numeric_limits<double>::infinity();
+  const std::pair<nn::Schedule, const char*> wrong[] = {
+      {{.warmup = -1}, "warmup -1"},
+      {{.kind = Kind::cosine, .total = -1}, "total -1"},
+      {{.kind = Kind::step, .step_every = 0}, "step_every 0"},
+      {{.lr = inf}, "lr inf"},
+      {{.min_lr = std::nan("")}, "min_lr nan"},
+      {{.step_factor = -inf}, "step_factor -inf"}};
+  for (const auto& [schedule, what] : wrong)
+    CHECK_THROWS_WITH(schedule.at(0), Contains("[schedule] ") && Contains(what));
+  CHECK_THROWS_WITH(plain.at(-1), Contains("[schedule] step -1"));
 }
 
 TEST_CASE("16-bit parameters are rounded from a float32 copy that steps too small for them add up in",

@@ -192,7 +192,8 @@ TEST_CASE("sizes that do not fit together are refused", "[nn]") {
   CHECK_THROWS_AS(gpt([](auto& c) { c.heads = 3; }), ValueError);
   CHECK_THROWS_AS(gpt([](auto& c) { c.layers = 0; }), ValueError);
   CHECK_THROWS_AS(gpt([](auto& c) { c.vocabulary = -1; }), ValueError);
-  CHECK_THROWS_AS(gpt([](auto& c) { c.dropout = 1.0; }), ValueError);
+  CHECK_THROWS_AS(gpt([](auto& c) { c.dropout = 1.5; }), ValueError);
+  CHECK_THROWS_AS(gpt([](auto& c) { c.dropout = -0.1; }), ValueError);
   CHECK_THROWS_AS(gpt([](auto& c) { c.dropout = NAN; }), ValueError);
   CHECK_THROWS_AS(nn::Resnet({.stages = {}}), ValueError);
   CHECK_THROWS_AS(nn::Resnet({.stages = {1, 0}}), ValueError);
@@ -216,6 +217,10 @@ TEST_CASE("train and evaluate switch dropout and batch norm", "[nn]") {
   CHECK(digest_of(gpt(small_ids())) == digest_of(gpt(small_ids())));
   nn::train(gpt);
   CHECK(digest_of(gpt(small_ids())) != digest_of(gpt(small_ids())));
+  nn::GptConfig everything = small_gpt();
+  everything.dropout = 1;
+  nn::Gpt silent(everything);
+  for (const double logit : elements_of(silent(small_ids()).to(DType::float64))) CHECK(logit == 0);
 
   nn::Resnet resnet({.stages = {1, 1}, .width = 4, .projection = true});
   const Tensor images = randn({3, 3, 8, 8});
@@ -541,6 +546,45 @@ TEST_CASE("convert keeps values, gradients, names and what is shared, and goes b
     CHECK(elements_of(module.buffer) == Doubles{0.5, 0.5});
     CHECK(module.ids.dtype() == DType::int64);
   }
+}
+
+namespace {
+/// A table, and rows of it as a parameter of their own.
+struct Rows {
+  Tensor table = values({4, 2}).to(DType::float32).detach().set_requires_grad(true);
+  Tensor rows = slice(table.detach(), 0, 1, 3).set_requires_grad(true);
+  Tensor other = ones({2});
+  void visit(nn::Visitor& v) {
+    v.parameter("table", table);
+    v.parameter("rows", rows);
+    v.parameter("other", other);
+  }
+};
+}  // namespace
+
+TEST_CASE("members that share memory are loaded where they agree", "[nn]") {
+  Rows module;
+  const Doubles table{1, 2, 3, 4, 5, 6, 7, 8}, before = elements_of(module.table.detach());
+  const auto load = [&](const Doubles& rows) {
+    nn::load_state(module, {{"table", tensor<double>(table, {4, 2})},
+                            {"rows", tensor<double>(rows, {2, 2})},
+                            {"other", zeros({2})}});
+  };
+  CHECK_THROWS_WITH(load({3, 4, 5, 7}), Contains("[load_state] 'table' shares memory"));
+  CHECK(elements_of(module.table.detach()) == before);
+  CHECK(elements_of(module.other) == Doubles{1, 1});
+  load({3, 4, 5, 6});
+  CHECK(elements_of(module.table.detach()) == table);
+  CHECK(elements_of(module.rows.detach()) == Doubles{3, 4, 5, 6});
+  CHECK(elements_of(module.other) == Doubles{0, 0});
+}
+
+TEST_CASE("convert refuses to part members that share memory", "[nn]") {
+  Rows module;
+  CHECK_THROWS_WITH(nn::convert(module, DType::float64), Contains("[convert] members") && Contains("share"));
+  CHECK(module.table.dtype() == DType::float32);
+  nn::convert(module, DType::float32);
+  CHECK(module.rows.shares_storage_with(module.table));
 }
 
 TEST_CASE("members are loaded from each other", "[nn]") {

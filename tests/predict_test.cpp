@@ -114,6 +114,7 @@ TEST_CASE("profiles are read from names and capacities", "[predict]") {
     CHECK_THROWS_WITH(parse_profile(text), Contains("[profile] '") && Contains("h200"));
   for (const char* text : {"0GiB", "0B", "0.1B"})
     CHECK_THROWS_WITH(parse_profile(text), Contains("[profile]") && Contains("at least one byte"));
+  CHECK_THROWS_WITH(parse_profile("1e300GiB"), Contains("[profile]") && Contains("more than any memory"));
   CHECK_THROWS_WITH(Device::dry({.name = "none", .capacity_bytes = 0}), Contains("0 bytes"));
 }
 

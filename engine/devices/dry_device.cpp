@@ -103,9 +103,12 @@ DeviceProfile parse_profile(std::string_view text) {
   if (bytes < 0) throw_unknown(text);
   if (bytes < 1)
     throw ValueError(fmt::format("[profile] a capacity of '{}' holds nothing; give at least one byte", text));
+  if (bytes >= 0x1p62)
+    throw ValueError(
+        fmt::format("[profile] a capacity of '{}' is more than any memory; give less than 4 EiB", text));
   DeviceProfile profile = known_profiles()[1];
   profile.name = std::string(text);
-  profile.capacity_bytes = bytes >= 0x1p62 ? kUnlimited : static_cast<std::size_t>(bytes);
+  profile.capacity_bytes = static_cast<std::size_t>(bytes);
   return profile;
 }
 

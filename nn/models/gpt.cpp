@@ -68,8 +68,8 @@ void check(const GptConfig& config) {
   }
   if (config.loss_chunk < 0)
     throw ValueError(fmt::format("[gpt] loss_chunk {}; give rows, or 0 for all at once", config.loss_chunk));
-  if (!(config.dropout >= 0 && config.dropout < 1)) {
-    throw ValueError(fmt::format("[gpt] dropout {}; give a probability in [0, 1)", config.dropout));
+  if (!(config.dropout >= 0 && config.dropout <= 1)) {
+    throw ValueError(fmt::format("[gpt] dropout {}; give a probability in [0, 1]", config.dropout));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <unordered_set>
 
@@ -63,8 +64,16 @@ Conversion::Conversion(DType dtype) : dtype_(dtype) {
 void Conversion::prepare(const Tensor& tensor, bool is_parameter) {
   const DType statistics = dtype_ == DType::float64 ? DType::float64 : DType::float32;
   const DType wanted = is_parameter ? dtype_ : statistics;
-  if (!is_floating(tensor.dtype()) || tensor.dtype() == wanted) return;
-  if ((*this)(tensor).value() == tensor.value()) made_.emplace_back(tensor, converted(tensor, wanted));
+  const bool stays = !is_floating(tensor.dtype()) || tensor.dtype() == wanted;
+  for (const auto& [before, after] : made_) {
+    if (before.value() == tensor.value()) return;
+    if (!before.shares_storage_with(tensor) || (stays && after.value() == before.value())) continue;
+    throw ValueError(fmt::format(
+        "[convert] members {} and {} share memory, which they would not once they are {}; make one of them "
+        "the tensor of both, or a copy",
+        describe(*before.value()), describe(*tensor.value()), name_of(wanted)));
+  }
+  made_.emplace_back(tensor, stays ? tensor : converted(tensor, wanted));
 }
 
 Tensor Conversion::operator()(const Tensor& tensor) const {
@@ -82,6 +91,12 @@ std::int64_t count_elements(const std::vector<Tensor>& tensors) {
 
 namespace {
 
+/// Equal to the last bit as tensors of that type; what is on a dry device has no bits.
+bool holds_same(const Tensor& a, const Tensor& b, DType dtype) {
+  const auto bits = [&](const Tensor& t) { return digest(std::vector{t.detach().to(dtype)}); };
+  return a.device().is_dry || b.device().is_dry || bits(a) == bits(b);
+}
+
 /// What `state` has for one tensor, under whichever of its names; throws unless all that it has agree.
 Tensor given_for(const Tensor& member, const std::vector<std::string>& names,
                  std::map<std::string, Tensor>& given) {
@@ -95,9 +110,7 @@ Tensor given_for(const Tensor& member, const std::vector<std::string>& names,
       throw ShapeError(fmt::format("[load_state] '{}' is {}, the module needs {}", name,
                                    to_string(tensor.shape()), to_string(member.shape())));
     }
-    const auto values = [&](const Tensor& t) { return digest(std::vector{t.detach().to(member.dtype())}); };
-    if (source.defined() && source.value() != tensor.value() && !tensor.device().is_dry &&
-        !source.device().is_dry && values(source) != values(tensor)) {
+    if (source.defined() && source.value() != tensor.value() && !holds_same(source, tensor, member.dtype())) {
       throw ValueError(
           fmt::format("[load_state] '{}' and '{}' are one tensor in the module, but have different values",
                       *source_name, name));
@@ -108,6 +121,31 @@ Tensor given_for(const Tensor& member, const std::vector<std::string>& names,
   }
   if (!source.defined()) throw Error(fmt::format("[load_state] '{}' is missing", names.front()));
   return source;
+}
+
+struct Copy {
+  std::string name;
+  Tensor to, from;
+};
+
+bool shares_with_another(const std::vector<Copy>& copies, const Copy& self, const Tensor& tensor) {
+  return std::any_of(copies.begin(), copies.end(),
+                     [&](const Copy& copy) { return &copy != &self && tensor.shares_storage_with(copy.to); });
+}
+
+/// Members that share memory without being one tensor, as a slice and the whole: what they are given must
+/// agree where they meet, or nothing is changed.
+void copy_overlapping(const std::vector<Copy>& copies) {
+  std::vector<Tensor> before;
+  for (const Copy& copy : copies) before.push_back(copy.to.clone());
+  for (Copy copy : copies) copy.to.copy_(copy.from);
+  for (const Copy& copy : copies) {
+    if (holds_same(copy.to, copy.from, copy.to.dtype())) continue;
+    for (std::size_t i = 0; i < copies.size(); ++i) Tensor(copies[i].to).copy_(before[i]);
+    throw ValueError(fmt::format(
+        "[load_state] '{}' shares memory with another member of the module, which is given other values",
+        copy.name));
+  }
 }
 
 }  // namespace
@@ -128,20 +166,21 @@ void copy_state(const std::vector<NamedTensor>& members, const std::vector<Named
     tensors[known->second].second.push_back(member.name);
   }
   const NoGrad no_grad;
-  std::vector<std::pair<Tensor, Tensor>> copies;
+  std::vector<Copy> copies;
   for (const auto& [tensor, names] : tensors) {
-    copies.emplace_back(tensor, given_for(tensor, names, given));
+    copies.push_back({names.front(), tensor, given_for(tensor, names, given)});
     require_changeable("load_state", tensor);
   }
   if (!given.empty()) throw Error(fmt::format("[load_state] the module has no '{}'", given.begin()->first));
   // A source may be another member, as when two are swapped: all are read before the first is written.
-  for (auto& [to, from] : copies) {
-    const bool is_member = std::any_of(copies.begin(), copies.end(), [&, source = from](const auto& copy) {
-      return &copy.first != &to && source.shares_storage_with(copy.first);
-    });
-    if (is_member) from = from.clone();
+  for (Copy& copy : copies) {
+    if (shares_with_another(copies, copy, copy.from)) copy.from = copy.from.clone();
   }
-  for (auto& [to, from] : copies) to.copy_(from);
+  std::vector<Copy> overlapping, separate;
+  for (const Copy& copy : copies)
+    (shares_with_another(copies, copy, copy.to) ? overlapping : separate).push_back(copy);
+  copy_overlapping(overlapping);
+  for (Copy& copy : separate) copy.to.copy_(copy.from);
 }
 
 }  // namespace reprise::nn

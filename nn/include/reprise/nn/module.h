@@ -118,7 +118,8 @@ class Conversion {
 
 /// Converts every parameter to `dtype`, with its gradient, and every floating buffer (running statistics) to
 /// float64 for float64, else to float32; integers stay, and what is shared stays shared. Throws TypeError for
-/// a type that is not floating, before anything is changed. Before an optimiser is made: it holds on to the
+/// a type that is not floating, and ValueError for members that share memory without being one tensor, before
+/// anything is changed. Before an optimiser is made: it holds on to the
 /// parameters.
 template <class Module>
 void convert(Module& module, DType dtype) {
@@ -166,7 +167,8 @@ std::int64_t count_elements(const std::vector<Tensor>& tensors);
 
 /// Copies `state` into the members of the same names, from any device and type. A tensor that has several
 /// names (tied weights) needs one of them. Throws Error naming what is missing, unknown, given twice, of
-/// another shape, or given with different values for two names of one tensor, before anything is changed.
+/// another shape, or given with different values for two names of one tensor or where two members share
+/// memory; nothing is changed then.
 template <class Module>
 void load_state(Module& module, const std::vector<NamedTensor>& state);
 

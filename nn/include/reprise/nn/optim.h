@@ -126,7 +126,8 @@ struct Schedule {
   std::int64_t step_every = 1;  // step: after how many steps the rate is multiplied
   double step_factor = 0.1;     // step: by this
 
-  /// Learning rate of step i, counted from 0.
+  /// Learning rate of step i, counted from 0. Throws ValueError for a negative step, warmup or total, for
+  /// step_every below 1, and for rates that are no finite numbers.
   double at(std::int64_t i) const;
 };
 

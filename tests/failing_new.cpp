@@ -1,35 +1,33 @@
 #include "failing_new.h"
 
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 
 namespace reprise::test {
 namespace {
 
-constinit thread_local std::int64_t until_failure = -1;  // calls; negative: none fails
-constinit thread_local bool fails_once = false;
-constinit thread_local bool failed = false;
+struct State {
+  std::int64_t calls = 0;
+  std::int64_t fails_at = 0;
+  bool once = true;
+  int own = 0;
+};
+constinit thread_local State state;
 
-}  // namespace
+bool fails_now() noexcept {
+  if (state.own > 0) return false;
+  ++state.calls;
+  return state.fails_at > 0 && (state.once ? state.calls == state.fails_at : state.calls >= state.fails_at);
+}
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-const bool kCanFailNew = false;
-#else
-const bool kCanFailNew = true;
-
-namespace {
-
+/// From malloc, which sanitizers watch as well.
 void* take(std::size_t bytes, std::size_t alignment) noexcept {
-  if (until_failure > 0 && --until_failure == 0) {
-    failed = true;
-    if (fails_once)
-      until_failure = -1;
-    else
-      until_failure = 1;
-    return nullptr;
-  }
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  return std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+  if (fails_now()) return nullptr;
+  if (bytes == 0) bytes = 1;
+  if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes);
+  void* memory = nullptr;
+  return ::posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
 }
 
 void* take_or_throw(std::size_t bytes, std::size_t alignment) {
@@ -39,33 +37,36 @@ void* take_or_throw(std::size_t bytes, std::size_t alignment) {
 }
 
 }  // namespace
-#endif
 
-FailingNew::FailingNew(std::int64_t n, bool once) {
-  failed = false;
-  fails_once = once;
-  until_failure = n;
+void fail_new(std::int64_t n, bool once) {
+  state.calls = 0;
+  state.fails_at = n;
+  state.once = once;
 }
-FailingNew::~FailingNew() { until_failure = -1; }
-bool FailingNew::has_failed() const { return failed; }
+
+std::int64_t new_calls() { return state.calls; }
+
+bool FailingNew::has_failed() { return state.fails_at > 0 && state.calls >= state.fails_at; }
+
+OwnMemory::OwnMemory() { ++state.own; }
+OwnMemory::~OwnMemory() { --state.own; }
 
 }  // namespace reprise::test
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-// NOLINTBEGIN(misc-new-delete-overloads): every form, for the whole program
 using reprise::test::take;
 using reprise::test::take_or_throw;
-constexpr std::size_t kUsual = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
-void* operator new(std::size_t n) { return take_or_throw(n, kUsual); }
-void* operator new[](std::size_t n) { return take_or_throw(n, kUsual); }
+
+// NOLINTBEGIN(misc-new-delete-overloads)
+void* operator new(std::size_t n) { return take_or_throw(n, 1); }
+void* operator new[](std::size_t n) { return take_or_throw(n, 1); }
 void* operator new(std::size_t n, std::align_val_t a) {
   return take_or_throw(n, static_cast<std::size_t>(a));
 }
 void* operator new[](std::size_t n, std::align_val_t a) {
   return take_or_throw(n, static_cast<std::size_t>(a));
 }
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return take(n, kUsual); }
-void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return take(n, kUsual); }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return take(n, 1); }
+void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return take(n, 1); }
 void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
   return take(n, static_cast<std::size_t>(a));
 }
@@ -85,4 +86,3 @@ void operator delete[](void* p, const std::nothrow_t&) noexcept { std::free(p); 
 void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { std::free(p); }
 void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept { std::free(p); }
 // NOLINTEND(misc-new-delete-overloads)
-#endif

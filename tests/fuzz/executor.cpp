@@ -2,13 +2,13 @@
 
 #include <bit>
 
-#include "faults.h"
+#include "../failing_new.h"
 #include "user_operations.h"
 
 namespace reprise::fuzz {
 
 void Executor::note(std::uint32_t at, What what, std::size_t part, std::uint64_t value, bool stale) {
-  const OwnMemory own;
+  const test::OwnMemory own;
   log_.push_back({at, what, static_cast<std::uint16_t>(part), stale, value});
 }
 
@@ -45,7 +45,7 @@ void Executor::step(const Instruction& i) {
       // with it.
       bool stale = false;
       std::string text;
-      const OwnMemory own;
+      const test::OwnMemory own;
       const bool retries = shared_.mode.after == After::retry && shared_.mode.faults != Faults::none &&
                            !again && i.kind == Kind::operation && i.consumes == 0 &&
                            classify(stale, text) == Thrown::memory;
@@ -161,7 +161,7 @@ void Executor::let_go(const Instruction& i) {
   }
   std::thread thread([tensor = std::move(slot)]() mutable { tensor = Tensor(); });
   if (i.p[0] == 0) return thread.join();
-  const OwnMemory own;
+  const test::OwnMemory own;
   shared_.beside.push_back(std::move(thread));
 }
 
@@ -280,7 +280,7 @@ void Executor::observe_gradients(std::uint32_t at, What what) {
 }
 
 void Executor::observe_end() {
-  const OwnMemory own;
+  const test::OwnMemory own;
   for (std::size_t id = 0; id < slots_.size(); ++id) {
     if (slots_[id].defined()) note(~0u, What::last_value, id, mix(digest(slots_[id]), id));
   }

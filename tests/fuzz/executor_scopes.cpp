@@ -3,8 +3,8 @@
 #include <cmath>
 #include <memory>
 
+#include "../failing_new.h"
 #include "executor.h"
-#include "faults.h"
 #include "user_operations.h"
 
 namespace reprise::fuzz {

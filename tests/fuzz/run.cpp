@@ -1,7 +1,7 @@
 #include "run.h"
 
+#include "../failing_new.h"
 #include "executor.h"
-#include "faults.h"
 #include "user_operations.h"
 
 namespace reprise::fuzz {
@@ -18,10 +18,10 @@ Outcome run(const Program& program, const Mode& mode) {
   Pool& pool = current_pool();
   const std::int64_t before = pool.statistics().allocations;
   if (mode.faults == Faults::pool && mode.fails_at > 0) pool.fail_after(mode.fails_at);
-  fail_new(mode.faults == Faults::new_ ? mode.fails_at : 0);
+  test::fail_new(mode.faults == Faults::new_ ? mode.fails_at : 0);
   const bool finished = executor.body(program.code);
-  const long new_called = new_calls();
-  fail_new(0);
+  const std::int64_t new_called = test::new_calls();
+  test::fail_new(0);
   if (mode.faults == Faults::pool) pool.fail_after(-1);
 
   for (std::thread& thread : shared.beside) thread.join();

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <atomic>
 
-#include "reprise/kernels/threads.h"
-
 namespace reprise::checkpoint {
 std::uint64_t next_mark() noexcept {
   static std::atomic<std::uint64_t> mark{0};
@@ -14,12 +12,7 @@ std::uint64_t next_mark() noexcept {
 
 SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape, MemoryTag* tag,
                              const SegmentOptions& options)
-    : parent_(std::move(parent)),
-      tape_(&tape),
-      tag_(tag),
-      options_(options),
-      first_(tape.next_sequence),
-      threads_(kernels::num_threads()) {
+    : parent_(std::move(parent)), tape_(&tape), tag_(tag), options_(options), first_(tape.next_sequence) {
   tape.refs.fetch_add(1, std::memory_order_relaxed);
   outermost_ = parent_ != nullptr ? parent_->outermost_ : this;
   cheap_ = options.drop == Drop::cheap ? this : parent_ != nullptr ? parent_->cheap_ : nullptr;
@@ -228,7 +221,6 @@ void SegmentRegion::close_if_abandoned() {
 
 void SegmentRegion::close(bool may_drop) noexcept {
   closed_ = true;
-  if (threads_ != kernels::num_threads()) threads_ = 0;
   last_ = tape_->next_sequence - 1;
   if (parent_ != nullptr) parent_->height_ = std::max(parent_->height_, height_ + 1);
   const DeferDestruction until_closed;

@@ -160,7 +160,6 @@ class SegmentRegion final : public Region {
   bool counted_scheduled_ = false;
   bool counted_complete_ = false;
   std::uint64_t prepared_pass_ = 0;
-  int threads_;  // of CPU kernels, which bits depend on; 0: not the same number throughout
   SegmentRegion* next_inward_ = nullptr;  // scratch of prepare
 
   // For SpareSegments.

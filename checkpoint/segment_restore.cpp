@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "reprise/kernels/threads.h"
 #include "segment_region.h"
 
 namespace reprise::checkpoint {
@@ -29,7 +28,6 @@ class Restore {
   void run();
 
  private:
-  void require_same_threads() const;
   void want(Value& value);
   void hold(Value& value);
 
@@ -88,24 +86,7 @@ void Restore::find() {
             [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
 }
 
-/// Sums are cut for the number of threads: with another one a replay would give other bits.
-void Restore::require_same_threads() const {
-  const int threads = kernels::num_threads();
-  if (region_.threads_ == threads) return;
-  const auto on_cpu = [](const Node* node) {
-    return node->device().kind == DeviceKind::cpu && !node->device().is_dry;
-  };
-  if (std::none_of(slice_.begin(), slice_.end(), on_cpu)) return;
-  throw Error(fmt::format(
-      "[checkpoint] a segment was recorded with {} and would be replayed with {}, which gives other bits; "
-      "use the same "
-      "number in forward and backward (kernels::set_num_threads, or both outside parallel regions)",
-      region_.threads_ == 0 ? "changing numbers of threads" : fmt::format("{} threads", region_.threads_),
-      threads));
-}
-
 void Restore::run() {
-  require_same_threads();
   try {
     for (Node* node : slice_) {
       replay(*node, Category::recomputed);

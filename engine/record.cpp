@@ -7,6 +7,7 @@
 #include "owned_values.h"
 #include "reprise/context.h"
 #include "reprise/cost.h"
+#include "reprise/kernels/threads.h"
 #include "run_forward.h"
 #include "tape_owner.h"
 
@@ -121,6 +122,8 @@ void run_recorded(const OpTable& table, void* op, std::span<Tensor> inputs, cons
     node->key = key;
     node->needs = needs;
     node->place = ctx.place;
+    if (ctx.region != nullptr && table.view == nullptr && node->device().kind == DeviceKind::cpu)
+      node->threads = kernels::num_threads();
     if (needs != 0) node->saves = table.saves(node->op, needs);
     const int reused = reusable_input(table, node->op, inputs, specs[0], node->saves, ctx.region.get());
     run_forward({table,
@@ -212,11 +215,23 @@ class Aside {
   detail::InlineVector<Kept, 3> kept_;
 };
 
+/// Sums are cut for the number of threads: a replay has as many as the forward had, or other bits.
+void require_threads(const Node& node) {
+  const int threads = kernels::num_threads();
+  if (threads >= node.threads) return;
+  throw Error(fmt::format(
+      "[{}] was recorded with {} threads and would be replayed with {}, which gives other bits: here no more "
+      "can be, as in a parallel region or a forked child; call backward where the forward was called",
+      node.table->name, node.threads, threads));
+}
+
 }  // namespace
 
 void replay(Node& node, Category category) {
   Context& ctx = context();
   check_versions(node, false);
+  const kernels::FixedThreads as_recorded(node.threads);
+  require_threads(node);
   std::int64_t bytes = 0;
   for (std::uint32_t i = 0; i < node.n_outputs; ++i) {
     if (node.outputs[i]->storage == nullptr && node.table->view == nullptr) {

@@ -1,6 +1,5 @@
 // Programs of every shape: each gives the same bits with and without segments.
 #include "reprise/context.h"
-#include "reprise/kernels/threads.h"
 #include "tape_support.h"
 
 #include <chrono>
@@ -385,25 +384,6 @@ TEST_CASE("a segment that ends on another thread is an error where it began", "[
   CHECK(context().region == nullptr);
   sum(sin(y)).backward();
   CHECK(w.grad().defined());
-}
-
-TEST_CASE("a replay with another number of threads is refused", "[segment][threads]") {
-  const NothingLeft check;
-  const int threads = kernels::num_threads();
-  kernels::set_num_threads(2);
-  if (kernels::num_threads() == 2) {
-    Tensor w = leaf_values({6});
-    Tensor y;
-    {
-      const Segment segment("s", {.spare_last = false});
-      y = sum(sin(exp(w)));
-    }
-    kernels::set_num_threads(1);
-    CHECK_THROWS_WITH(y.backward(), Contains("recorded with 2 threads and would be replayed with 1"));
-    kernels::set_num_threads(2);
-    CHECK_FALSE(w.grad().defined());
-  }
-  kernels::set_num_threads(threads);
 }
 
 TEST_CASE("nesting costs a time in proportion to the levels", "[segment]") {

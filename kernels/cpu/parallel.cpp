@@ -47,6 +47,8 @@ std::atomic<int>& thread_count() {
   return count;
 }
 
+constinit thread_local int fixed_threads = 0;  // of FixedThreads; 0: none
+
 #if defined(REPRISE_STD_THREADS)
 thread_local bool inside_region = false;
 
@@ -63,12 +65,17 @@ int most_of_a_team() {
 }  // namespace
 
 int num_threads() {
-  const int wanted = thread_count().load(std::memory_order_relaxed);
+  const int wanted = fixed_threads > 0 ? fixed_threads : thread_count().load(std::memory_order_relaxed);
   if (wanted == 1 || cpu::lost_threads_in_fork()) return 1;
   return std::clamp(most_of_a_team(), 1, wanted);
 }
 
 void set_num_threads(int threads) { thread_count().store(std::max(1, threads), std::memory_order_relaxed); }
+
+FixedThreads::FixedThreads(int threads) : before_(fixed_threads) {
+  if (threads > 0) fixed_threads = threads;
+}
+FixedThreads::~FixedThreads() { fixed_threads = before_; }
 
 namespace cpu::detail {
 namespace {

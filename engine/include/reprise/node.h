@@ -76,6 +76,7 @@ struct Node {
   kernels::RandomKey key;
   std::uint64_t pass = 0;  // the backward call that is going to run this node
   std::atomic<std::int32_t> live_outputs{0};
+  int threads = 0;           // of CPU kernels when a region recorded it, which bits depend on
   bool holds_saved = false;  // keeps the memory of what it saves
   bool played = false;       // backward has run it and freed what it saved
   bool retired = false;      // has forgotten its inputs

@@ -14,6 +14,19 @@ int num_threads();
 /// Asks for a number of threads (at least 1) for all kernels of this process; not while a kernel runs.
 void set_num_threads(int threads);
 
+/// While it lives, kernels called from this thread use so many threads, whatever `set_num_threads` asks for,
+/// but never more than there really are; 0 changes nothing.
+class FixedThreads {
+ public:
+  explicit FixedThreads(int threads);
+  ~FixedThreads();
+  FixedThreads(const FixedThreads&) = delete;
+  FixedThreads& operator=(const FixedThreads&) = delete;
+
+ private:
+  int before_;
+};
+
 /// True inside a parallel region, a kernel's or, with OpenMP, the caller's own.
 bool in_parallel();
 

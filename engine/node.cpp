@@ -196,11 +196,11 @@ void check_versions(const Node& node, bool saved_only) {
     if (saved_only && (i >= kMaxInputs || !(node.saves.inputs >> i & 1u))) continue;
     const Value& value = *node.inputs[i];
     if (value.storage == nullptr || value.version() == node.versions[i]) continue;
-    throw TapeError(fmt::format(
-        "[{}] input {}, {}, was changed in place after it was recorded (version {}, recorded at "
-        "{}); change it after "
-        "backward, or give the operation a clone() (of what a segment reads: one made before the segment)",
-        node.table->name, i, describe(value), value.version(), node.versions[i]));
+    throw TapeError(
+        fmt::format("[{}] input {}, {}, was changed in place after it was recorded (version {}, recorded at "
+                    "{}); change it after backward, or give the operation a clone(), made before the segment "
+                    "if it is in one",
+                    node.table->name, i, describe(value), value.version(), node.versions[i]));
   }
   if (node.saves.outputs == 0 || node.table->view != nullptr) return;
   for (std::uint32_t i = 0; i < node.n_outputs; ++i) {

@@ -46,7 +46,7 @@ void detach_foreign(const OpTable& table, std::span<Tensor> inputs, GradMask nee
     if (!is_elsewhere(value)) continue;
     if (needs >> i & 1u) {
       throw TapeError(
-          fmt::format("[{}] input {}, {}, was recorded on another thread's tape; detach() it there",
+          fmt::format("[{}] input {}, {}, was recorded on another thread's tape; detach() it first",
                       table.name, i, describe(value)));
     }
     inputs[i] = inputs[i].detach();

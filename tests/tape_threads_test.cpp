@@ -137,7 +137,7 @@ TEST_CASE("a tape outlives its thread", "[tape][threads]") {
   }
   CHECK_THROWS_WITH(losses[0].backward(), Contains("was recorded on another thread's tape"));
   CHECK_THROWS_WITH(gradients(losses[0], std::vector{w}), Contains("was recorded on another thread's tape"));
-  CHECK_THROWS_WITH(losses[0] * 2.0, Contains("detach() it there"));
+  CHECK_THROWS_WITH(losses[0] * 2.0, Contains("detach() it first"));
   CHECK_THROWS_WITH(losses[0].on_gradient([](const Tensor&) { return Tensor(); }),
                     Contains("another thread's"));
   CHECK((losses[0].detach() * 2.0).item<double>() == 2 * losses[0].item<double>());

@@ -197,8 +197,9 @@ void Player::schedule() noexcept {
 }
 
 bool Player::wants(const Value& value) const {
+  // One that was frozen after the forward gets none.
+  if (value.is_leaf) return chosen_only_ ? wanted_leaves_.contains(&value) : value.requires_grad;
   if (!chosen_only_) return true;
-  if (value.is_leaf) return wanted_leaves_.contains(&value);
   return value.wanted_pass == pass_ || value.producer->pass == pass_;
 }
 
@@ -255,6 +256,7 @@ void Player::run(Node& node) {
     if (dy[i] == nullptr) continue;
     any = true;
     if (has_hooks(output)) {
+      const LeafGradients::Parked parked(leaves_);
       Tensor replaced = run_hooks(output, Tensor::adopt(dy.take(i)));
       add_user(replaced.value());
       dy.adopt(i, replaced.value());

@@ -4,7 +4,9 @@
 
 namespace reprise {
 
-Context::Context() : tape(new Tape) { detail::own_tape = tape; }
+Context::Context() : scopes(std::make_shared<detail::OpenScopes>()), tape(new Tape) {
+  detail::own_tape = tape;
+}
 
 Context::~Context() {
   region.reset();
@@ -22,12 +24,12 @@ Generator& generator() { return context().generator; }
 
 void manual_seed(std::uint64_t seed) { generator() = {.seed = seed, .next = 0}; }
 
-NoGrad::NoGrad() { ++context().no_grad_scopes; }
-NoGrad::~NoGrad() { --context().no_grad_scopes; }
+NoGrad::NoGrad() : scopes_(context().scopes) { ++scopes_->no_grad; }
+NoGrad::~NoGrad() { --scopes_->no_grad; }
 bool grad_enabled() { return context().grad_enabled(); }
 
-AnomalyMode::AnomalyMode() { ++context().anomaly_scopes; }
-AnomalyMode::~AnomalyMode() { --context().anomaly_scopes; }
+AnomalyMode::AnomalyMode() : scopes_(context().scopes) { ++scopes_->anomaly; }
+AnomalyMode::~AnomalyMode() { --scopes_->anomaly; }
 
 const TapeCounters& tape_counters() { return context().counters; }
 void reset_tape_counters() { context().counters = {}; }

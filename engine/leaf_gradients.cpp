@@ -1,5 +1,6 @@
 #include "leaf_gradients.h"
 
+#include <optional>
 #include <thread>
 
 #include "reprise/device.h"
@@ -27,22 +28,27 @@ bool reads(Node& node, const Storage& memory) {
   return found;
 }
 
+// Beside the number of the call that has claimed a leaf: it does not add now, and another one has meanwhile.
+constexpr std::uint64_t kParked = std::uint64_t{1} << 63, kShared = std::uint64_t{1} << 62;
+
 /// Waits until no call adds to the leaf, and keeps others from it meanwhile.
 class Turn {
  public:
   Turn(Value& leaf, std::uint64_t pass) : leaf_(leaf) {
-    std::uint64_t nobody = 0;
-    while (!leaf.claimed_by.compare_exchange_weak(nobody, pass, std::memory_order_acquire)) {
-      nobody = 0;
+    while (true) {
+      before_ = leaf.claimed_by.load(std::memory_order_relaxed);
+      const bool is_free = before_ == 0 || (before_ & kParked) != 0;
+      if (is_free && leaf.claimed_by.compare_exchange_weak(before_, pass, std::memory_order_acquire)) return;
       std::this_thread::yield();
     }
   }
-  ~Turn() { leaf_.claimed_by.store(0, std::memory_order_release); }
+  ~Turn() { leaf_.claimed_by.store(before_ == 0 ? 0 : before_ | kShared, std::memory_order_release); }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
  private:
   Value& leaf_;
+  std::uint64_t before_ = 0;
 };
 
 }  // namespace
@@ -79,6 +85,24 @@ void LeafGradients::release_claims() noexcept {
   }
 }
 
+void LeafGradients::park() noexcept {
+  for (const Claimed& claimed : claimed_)
+    claimed.leaf->claimed_by.store(pass_ | kParked, std::memory_order_release);
+}
+
+void LeafGradients::unpark() noexcept {
+  for (Claimed& claimed : claimed_) {
+    std::uint64_t found = pass_ | kParked;
+    while (!claimed.leaf->claimed_by.compare_exchange_weak(found, pass_, std::memory_order_acquire)) {
+      if ((found & ~kShared) != (pass_ | kParked)) {  // another call has its turn
+        std::this_thread::yield();
+        found = pass_ | kParked;
+      }
+    }
+    if ((found & kShared) != 0) claimed.fresh = false;
+  }
+}
+
 Value* LeafGradients::addable(Value& leaf, Node& reader) {
   if (claim(leaf)) {
     if (leaf.gradient == nullptr || !is_dense_like(*leaf.gradient, leaf) ||
@@ -108,6 +132,8 @@ void LeafGradients::add(Value& leaf, Tensor gradient) {
 
 /// What the hooks make of it, dense, in memory of its own.
 Tensor LeafGradients::complete(Collected& collected) {
+  std::optional<Parked> parked;
+  if (has_hooks(*collected.leaf)) parked.emplace(*this);
   Tensor gradient = run_hooks(*collected.leaf, Tensor::adopt(std::exchange(collected.gradient, nullptr)));
   if (is_exclusive(*gradient.value()) && is_dense_like(*gradient.value(), *collected.leaf)) return gradient;
   return dense_copy(*gradient.value(), *collected.leaf);

@@ -44,10 +44,22 @@ class LeafGradients {
   /// The call has failed: what it added to is taken back or marked as incomplete.
   void interrupted() noexcept;
 
+  /// While a hook runs, which may wait for another thread, calls there may add to what this one has claimed.
+  class Parked {
+   public:
+    explicit Parked(LeafGradients& gradients) : gradients_(gradients) { gradients_.park(); }
+    ~Parked() { gradients_.unpark(); }
+    Parked(const Parked&) = delete;
+    Parked& operator=(const Parked&) = delete;
+
+   private:
+    LeafGradients& gradients_;
+  };
+
  private:
   struct Claimed {
     Value* leaf;
-    bool fresh;  // had no gradient before this call
+    bool fresh;  // has no gradient but this call's
   };
   struct Collected {
     Value* leaf;
@@ -56,6 +68,8 @@ class LeafGradients {
 
   bool claim(Value& leaf);
   void release_claims() noexcept;
+  void park() noexcept;
+  void unpark() noexcept;
   Tensor complete(Collected& collected);
 
   std::uint64_t pass_;

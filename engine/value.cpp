@@ -111,17 +111,37 @@ kernels::View view_of(const Value& value) {
   return view;
 }
 
-std::string describe(const Value& value) {
+namespace {
+
+bool is_view(const Value& value) {
+  return value.producer != nullptr && value.producer->table->view != nullptr &&
+         value.producer->n_inputs > 0 && (value.extras == nullptr || value.extras->name.empty());
+}
+
+/// Of one value, whatever it is a view of.
+std::string describe_alone(const Value& value) {
   const std::string shape = to_string(value.spec.shape);
   if (value.extras != nullptr && !value.extras->name.empty())
     return fmt::format("'{}' {}", value.extras->name, shape);
   if (value.producer == nullptr) return fmt::format("an unnamed leaf {}", shape);
   const Node& node = *value.producer;
-  std::string result = node.n_visible() <= 1
-                           ? fmt::format("the result of {} {}", node.table->name, shape)
-                           : fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
-  if (node.table->view == nullptr || node.n_inputs == 0) return result;
-  return fmt::format("{}, a view of {}", result, describe(*node.inputs[0]));
+  if (node.n_visible() <= 1) return fmt::format("the result of {} {}", node.table->name, shape);
+  return fmt::format("output {} of {} {}", value.output_index, node.table->name, shape);
+}
+
+}  // namespace
+
+std::string describe(const Value& value) {
+  constexpr int kMostViews = 3;
+  std::string result = describe_alone(value);
+  const Value* base = &value;
+  for (int views = 0; is_view(*base) && views < kMostViews; ++views) {
+    base = base->producer->inputs[0];
+    result += ", a view of " + describe_alone(*base);
+  }
+  std::int64_t more = 0;
+  for (; is_view(*base); base = base->producer->inputs[0]) ++more;
+  return more == 0 ? result : fmt::format("{}, {} views on from {}", result, more, describe_alone(*base));
 }
 
 }  // namespace reprise

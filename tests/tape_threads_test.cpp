@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <future>
+#include <optional>
 #include <thread>
 
 using namespace tape_test;
@@ -219,4 +220,67 @@ TEST_CASE("a hook may not clear what is being added to, and its result is no par
   CHECK(live_nodes() == nodes);
   x.grad().mul_(0.5);
   CHECK(elements_of(x.grad()) == Doubles{3, 4});
+}
+
+TEST_CASE("a hook may wait for a backward of another thread to the same leaf", "[tape][threads]") {
+  const NothingLeft check;
+  for (const bool fails : {false, true}) {
+    CAPTURE(fails);
+    Tensor w = leaf({1, 2}, {2});
+    Tensor early = w * 2.0, late = w * 3.0;
+    // By now this call has added the gradient of what is older to the leaf.
+    early.on_gradient([&](const Tensor&) -> Tensor {
+      on_thread([&] { sum(w * 10.0).backward(); });
+      CHECK_THROWS_WITH(w.clear_grad(), Contains("a backward is adding"));
+      if (fails) throw std::runtime_error("of the hook");
+      return {};
+    });
+    const Tensor loss = sum(early + late + late * w);
+    if (fails) {
+      CHECK_THROWS_WITH(loss.backward(), Contains("of the hook"));
+      CHECK_THROWS_WITH(w.grad(), Contains("incomplete"));  // not undefined: the other thread has added to it
+    } else {
+      loss.backward();
+      CHECK(elements_of(w.grad()) == Doubles{10 + 2 + 3 + 6, 10 + 2 + 3 + 12});
+    }
+  }
+}
+
+TEST_CASE("scopes that end on another thread end for the one that made them", "[tape][threads]") {
+  const NothingLeft check;
+  const Tensor w = leaf_values({2});
+  auto no_grad = std::make_unique<NoGrad>();
+  auto anomaly = std::make_unique<AnomalyMode>();
+  on_thread([&] {
+    const NoGrad own;
+    no_grad.reset();
+    anomaly.reset();
+    CHECK_FALSE(grad_enabled());
+  });
+  CHECK(grad_enabled());
+  CHECK((w * 2.0).requires_grad());
+  CHECK_NOTHROW(log(w * -1.0));  // NaN, which the mode would find
+  std::unique_ptr<NoGrad> orphan;
+  on_thread([&] { orphan = std::make_unique<NoGrad>(); });
+  orphan.reset();
+  CHECK(grad_enabled());
+  on_thread([] { CHECK(grad_enabled()); });
+}
+
+TEST_CASE("a leaf that was frozen after the forward gets no gradient", "[tape][segment]") {
+  const NothingLeft check;
+  for (const bool with_segment : {false, true}) {
+    CAPTURE(with_segment);
+    Tensor w = leaf({2, 3}, {2}), x = leaf({5, 7}, {2});
+    Tensor y;
+    {
+      std::optional<Segment> segment;
+      if (with_segment) segment.emplace("s", checkpoint::SegmentOptions{.spare_last = false});
+      y = sum(exp(w) * x * x);
+    }
+    w.set_requires_grad(false);
+    y.backward();
+    CHECK_FALSE(w.grad().defined());
+    CHECK(elements_of(x.grad()) == Doubles{10 * std::exp(2.0), 14 * std::exp(3.0)});
+  }
 }

@@ -184,6 +184,12 @@ TEST_CASE("names appear in errors", "[tensor]") {
   const Tensor y = reshape(w, {6});
   CHECK(describe(*y.value()) == "the result of reshape (6), a view of 'h.0.weight' (2, 3)");
   CHECK(describe(*(w * 2.0).value()) == "the result of mul_scalar (2, 3)");
+  Tensor far = y;
+  for (int i = 0; i < 60000; ++i) far = reshape(far, {6});
+  CHECK(describe(*far.value()) ==
+        "the result of reshape (6), a view of the result of reshape (6), a view of the result of reshape "
+        "(6), a "
+        "view of the result of reshape (6), 59998 views on from 'h.0.weight' (2, 3)");
   CHECK(describe(*split(w, 2, 1)[1].value()) == "output 1 of split (2, 1), a view of 'h.0.weight' (2, 3)");
   CHECK(ones({1}).name().empty());
 }

@@ -7,8 +7,9 @@
 //   }                                            // intermediates are gone here
 //   auto y = checkpoint::segment("head", [&] { return head(h); });
 //
-// A segment finds what it reads from the tape, so anything may be captured. It nests to any depth. What the
-// user still holds stays. Nothing is replayed that backward does not need.
+// A segment finds what it reads from the tape, so anything may be captured. It nests to any depth; an
+// operation is replayed at most once for each segment around it. What the user still holds stays. Nothing is
+// replayed that backward does not need.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,7 @@
 // The state of the engine on one thread.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "reprise/node.h"
@@ -18,9 +19,15 @@ class Adviser {
   virtual std::string advice(std::size_t bytes, const Pool& pool, DeviceKind kind) const = 0;
 };
 
+namespace detail {
+/// How many scopes that were opened on a thread are open. They may end on another one, and after it.
+struct OpenScopes {
+  std::atomic<int> no_grad{0}, anomaly{0};
+};
+}  // namespace detail
+
 struct Context {
-  int no_grad_scopes = 0;
-  int anomaly_scopes = 0;
+  std::shared_ptr<detail::OpenScopes> scopes;
   Device device;           // where new tensors go
   bool playing = false;    // inside a backward
   bool retaining = false;  // which keeps the tape
@@ -42,8 +49,8 @@ struct Context {
   Context& operator=(const Context&) = delete;
   ~Context();
 
-  bool grad_enabled() const { return no_grad_scopes == 0; }
-  bool anomaly() const { return anomaly_scopes > 0; }
+  bool grad_enabled() const { return scopes->no_grad.load(std::memory_order_relaxed) == 0; }
+  bool anomaly() const { return scopes->anomaly.load(std::memory_order_relaxed) > 0; }
 };
 
 Context& context();

@@ -2,6 +2,7 @@
 // counters.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,26 +10,38 @@
 
 namespace reprise {
 
-/// While one lives, operations on this thread want no gradient. Scopes may end in any order.
+namespace detail {
+struct OpenScopes;
+}
+
+/// While one lives, operations on the thread that made it want no gradient. Scopes may end in any order, and
+/// on any thread.
 class NoGrad {
  public:
   NoGrad();
   ~NoGrad();
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  std::shared_ptr<detail::OpenScopes> scopes_;
 };
 
 /// True when operations on this thread are recorded for gradients.
 bool grad_enabled();
 
-/// While one lives, every operation's outputs and gradients on this thread are checked: the first NaN throws
-/// AnomalyError that names the operation, its shapes, and whether it ran forward, replayed or backward.
+/// While one lives, every operation's outputs and gradients on the thread that made it are checked: the first
+/// NaN throws AnomalyError that names the operation, its shapes, and whether it ran forward, replayed or
+/// backward.
 class AnomalyMode {
  public:
   AnomalyMode();
   ~AnomalyMode();
   AnomalyMode(const AnomalyMode&) = delete;
   AnomalyMode& operator=(const AnomalyMode&) = delete;
+
+ private:
+  std::shared_ptr<detail::OpenScopes> scopes_;
 };
 
 /// Plays the tape backward from several tensors at once; an undefined gradient stands for 1 of a scalar.

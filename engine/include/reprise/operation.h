@@ -15,31 +15,46 @@
 // are the outputs, whatever `infer` says of their order. An operation that follows strides itself says
 // `any_layout`.
 //
-// An operation without `backward` and `saves` gives no gradients. Optional members:
-//   static constexpr bool any_layout = true;       views and slots have the strides of the values, and
-//                                                  outputs the order that `infer` says
-//   static constexpr int auxiliaries = n;          the last n outputs are the engine's own: only backward
-//   sees them static constexpr bool random = true;           `exec.key()` is this node's own random key
-//   static constexpr bool replayable = false;      its outputs are kept, never computed again
-//   static constexpr bool cheap = true;            worth computing again even where time is dear (see
-//   checkpoint) static constexpr bool gradient_in_place = true;  slot 0 may be the memory of output gradient
-//   0 static constexpr GradMask gradient_over_input = m;  inputs whose gradient may overwrite them, if they
-//   are saved static constexpr GradMask passes_gradient = m; inputs of the output's sizes whose gradient is
-//   the output's, as it is static constexpr GradMask differentiable = m;  outputs that carry gradients
-//   (floating ones, when left out) static constexpr GradMask gradient_inputs = m; inputs that can get a
-//   gradient; others must not want one int reuses(int output) const;                  the input whose memory
-//   that output may take over, or -1 void view(const Spec& in, const Strides&, int output, Strides& strides,
-//   std::int64_t& offset) const;
-//                                                  outputs share the memory of input 0; forward is not called
-//   static constexpr kernels::Activation activation = a;  output 0 is a of input 0: the operation that reads
-//                                                  it may apply the derivative in its own backward
-//   static constexpr bool applies_derivative = true;      backward does so where `GradSlots::activated` asks
+// An operation without `backward` and `saves` gives no gradients. Moving one must not throw. Optional
+// members:
+//
+// clang-format off
+//   static constexpr bool any_layout = true;              views and slots have the strides of the values, and
+//                                                         outputs the order that `infer` says
+//   static constexpr int auxiliaries = n;                 the last n outputs are the engine's own: only
+//                                                         backward sees them
+//   static constexpr bool random = true;                  `exec.key()` is this node's own random key
+//   static constexpr bool replayable = false;             its outputs are kept, never computed again
+//   static constexpr bool cheap = true;                   worth computing again even where time is dear (see
+//                                                         checkpoint::Drop)
+//   double flops(SpecSpan in) const;                      of forward, a product and a sum being two: for
+//                                                         estimates of time where nothing runs; memory
+//                                                         traffic counts anyway
+// Which gradients there are:
+//   static constexpr GradMask differentiable = m;         outputs that carry gradients, of the floating ones
+//                                                         (all, when left out)
+//   static constexpr GradMask gradient_inputs = m;        inputs that can get a gradient (all, when left
+//                                                         out); the others must not want one
+//   static constexpr GradMask passes_gradient = m;        inputs whose gradient is output 0's, as it is,
+//                                                         where sizes and type are the same: backward is not
+//                                                         asked
+// Where results lie:
+//   int reuses(int output) const;                         the input whose memory that output may take over,
+//                                                         or -1; only output 0 is asked for
+//   void view(const Spec& in, const Strides& from, int output, Strides& to, std::int64_t& offset) const;
+//                                                         outputs share the memory of input 0, from element
+//                                                         `offset` of it on; forward is not called
 //   bool view_gradient(const Spec& in, const Spec& out, const Strides& dy, Strides& dx) const;
-//                                                  the input's gradient as a view of the output's; false:
-//                                                  call backward
-//   double flops(SpecSpan in) const;                 of forward, a product and a sum being two: for estimates
-//   of
-//                                                  time where nothing runs; memory traffic counts anyway
+//                                                         input 0's gradient as a view of output 0's; false:
+//                                                         call backward
+//   static constexpr bool gradient_in_place = true;       slot 0 may be the memory of output gradient 0
+//   static constexpr GradMask gradient_over_input = m;    inputs whose gradient may overwrite them, if they
+//                                                         are saved
+// An activation whose derivative the backward of the operation behind it applies:
+//   static constexpr kernels::Activation activation = a;  output 0 is a of input 0: the operation that reads
+//                                                         it may apply the derivative in its own backward
+//   static constexpr bool applies_derivative = true;      backward does so where `GradSlots::activated` asks
+// clang-format on
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "devices/transfer.h"
 #include "reprise/error.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/node.h"
@@ -86,6 +87,12 @@ const Spec& Saved::output_spec(std::size_t i) const { return node_.outputs[i]->s
 std::size_t Saved::inputs() const { return node_.n_inputs; }
 
 namespace detail {
+
+bool has_values(std::string_view operation, Device from, Device to) {
+  if (to.is_dry) return false;
+  require_values(from, operation);
+  return true;
+}
 
 bool RowMajorValues::set_row_major(std::size_t i, Value& value, const Exec& exec, bool with_elements) {
   const kernels::View view = view_of(value);

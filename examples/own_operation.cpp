@@ -1,6 +1,6 @@
 // An operation of one's own: a plain struct that says what comes out, what backward reads, and how both are
-// computed. It records, replays inside segments and takes part in the statistics like any other. Whatever
-// order its inputs have in memory (transposed, sliced, channels-last), it sees them row-major.
+// computed. It records, replays inside segments and takes part in statistics and predictions like any other.
+// Whatever order its inputs have in memory (transposed, sliced, channels-last), it sees them row-major.
 #include <cmath>
 #include <cstdio>
 
@@ -62,5 +62,11 @@ int main() {
   std::printf("channels-last: gradient within %.0e of the sigmoid\n", static_cast<double>(error));
   std::printf("%s\nreplayed nodes: %lld\n", to_string(x.grad()).c_str(),
               static_cast<long long>(tape_counters().replayed_nodes));
+  // What a step takes on a device that need not be there: forward and backward above are not called for it.
+  const checkpoint::Prediction step = checkpoint::predict(parse_profile("24GiB"), [] {
+    const Tensor wide = randn({4096, 4096}).set_requires_grad(true);
+    return [=](checkpoint::PhaseMeter&) { sum(softplus(softplus(wide))).backward(); };
+  });
+  std::printf("predicted peak: %s\n", format_bytes(step.memory.all.allocated.peak).c_str());
   return 0;
 }

@@ -123,10 +123,11 @@ void check_refused(const Refusal& refusal) {
 
 }  // namespace
 
-TEST_CASE("the library's operations follow strides themselves", "[unit]") {
+TEST_CASE("the library's operations follow strides themselves, and run on a dry device", "[unit]") {
   for (const Cases& operation : all_cases()) {
     CAPTURE(operation.table->name);
     CHECK(operation.table->any_layout);
+    CHECK(operation.table->only_kernels);
   }
 }
 

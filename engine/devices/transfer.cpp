@@ -32,7 +32,7 @@ void copy_dense(Device from, const kernels::ConstView& x, Device to, const kerne
 
 }  // namespace
 
-void require_values(Device device, const char* operation) {
+void require_values(Device device, std::string_view operation) {
   if (!device.is_dry) return;
   throw TapeError(fmt::format(
       "[{}] tensors on {} have sizes, but no values: nothing was computed; read them on a real device",

@@ -21,6 +21,9 @@
 // clang-format off
 //   static constexpr bool any_layout = true;              views and slots have the strides of the values, and
 //                                                         outputs the order that `infer` says
+//   static constexpr bool only_kernels = true;            forward and backward only take scratch and call
+//                                                         kernels: they are called on a dry device, too, so
+//                                                         that prediction counts their scratch
 //   static constexpr int auxiliaries = n;                 the last n outputs are the engine's own: only
 //                                                         backward sees them
 //   static constexpr bool random = true;                  `exec.key()` is this node's own random key
@@ -55,6 +58,10 @@
 //                                                         it may apply the derivative in its own backward
 //   static constexpr bool applies_derivative = true;      backward does so where `GradSlots::activated` asks
 // clang-format on
+//
+// A dry device (device_profile.h) has no values: outputs, saved values, gradients and row-major copies take
+// their memory there, but `forward` and `backward` are only called when the operation says `only_kernels`;
+// other scratch of theirs is then not predicted.
 #pragma once
 
 #include <array>
@@ -227,6 +234,10 @@ class GradSlots {
 
 namespace detail {
 
+/// Whether there is anything to compute between these devices: not to a dry one. Throws TapeError from a dry
+/// one to one that is there.
+bool has_values(std::string_view operation, Device from, Device to);
+
 /// Stands for a value that lies otherwise: the same elements, row-major, in scratch.
 struct RowMajorCopy {
   Storage storage;
@@ -299,7 +310,7 @@ struct OpTable {
   double (*flops)(const void* op, SpecSpan in);  // null: none worth counting beside the memory traffic
   int auxiliaries;
   kernels::Activation activation;
-  bool any_layout, random, replayable, cheap, gradient_in_place, applies_derivative;
+  bool any_layout, only_kernels, random, replayable, cheap, gradient_in_place, applies_derivative;
 };
 
 /// The one place where operations are erased.
@@ -322,6 +333,11 @@ const OpTable& op_table() {
       return false;
     }();
     t.any_layout = any_layout;
+    constexpr bool only_kernels = [] {
+      if constexpr (requires { Op::only_kernels; }) return Op::only_kernels;
+      return false;
+    }();
+    t.only_kernels = only_kernels;
     t.infer = [](const void* op, SpecSpan in, Specs& out) {
       out = static_cast<const Op*>(op)->infer(in);
       if constexpr (!any_layout) {
@@ -333,10 +349,15 @@ const OpTable& op_table() {
                   std::int64_t& offset) { static_cast<const Op*>(op)->view(in, from, output, to, offset); };
     } else {
       t.forward = [](const void* op, const Exec& exec, Inputs in, Outputs out) {
+        const auto forward = [&](Inputs seen) {
+          if (only_kernels ||
+              detail::has_values(Op::name, in.size() == 0 ? exec.device() : in.spec(0).device, exec.device()))
+            static_cast<const Op*>(op)->forward(exec, seen, out);
+        };
         if constexpr (any_layout)
-          static_cast<const Op*>(op)->forward(exec, in, out);
+          forward(in);
         else
-          static_cast<const Op*>(op)->forward(exec, detail::RowMajorForward(exec, in).inputs(), out);
+          forward(detail::RowMajorForward(exec, in).inputs());
       };
     }
     if constexpr (requires { &Op::view_gradient; }) {
@@ -347,11 +368,15 @@ const OpTable& op_table() {
     if constexpr (requires { &Op::backward; }) {
       t.saves = [](const void* op, GradMask needs) { return static_cast<const Op*>(op)->saves(needs); };
       t.backward = [](const void* op, const Exec& exec, const Saved& saved, OutGrads dy, GradSlots dx) {
+        const auto backward = [&](const Saved& values, OutGrads gradients, GradSlots slots) {
+          if (only_kernels || detail::has_values(Op::name, exec.device(), saved.input_spec(0).device))
+            static_cast<const Op*>(op)->backward(exec, values, gradients, slots);
+        };
         if constexpr (any_layout) {
-          static_cast<const Op*>(op)->backward(exec, saved, dy, dx);
+          backward(saved, dy, dx);
         } else {
           const detail::RowMajorBackward seen(exec, saved, dy, dx);
-          static_cast<const Op*>(op)->backward(exec, seen.saved(), seen.gradients(), seen.slots());
+          backward(seen.saved(), seen.gradients(), seen.slots());
           seen.finish(exec);
         }
       };

@@ -12,6 +12,7 @@ struct Attention {
   kernels::AttentionParams params;
   static constexpr std::string_view name = "attention";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool random = true;
   static constexpr int auxiliaries = 1;  // statistics of each row (B, H, T, 2)
   Specs infer(SpecSpan in) const;
@@ -29,6 +30,7 @@ struct PackedAttention {
   kernels::AttentionParams params;
   static constexpr std::string_view name = "packed_attention";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool random = true;
   static constexpr int auxiliaries = 1;
   Specs infer(SpecSpan in) const;

@@ -18,6 +18,7 @@ struct Conv2d {
   bool has_bias = false;
   static constexpr std::string_view name = "conv2d";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
@@ -31,6 +32,7 @@ struct MaxPool2d {
   Pool2dParams params;
   static constexpr std::string_view name = "max_pool2d";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr int auxiliaries = 1;
   Specs infer(SpecSpan in) const;
@@ -45,6 +47,7 @@ struct AvgPool2d {
   Pool2dParams params;
   static constexpr std::string_view name = "avg_pool2d";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }

@@ -13,6 +13,7 @@ struct Dropout {
   double p = 0;
   static constexpr std::string_view name = "dropout";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr bool random = true;
   static constexpr bool gradient_in_place = true;

@@ -32,6 +32,7 @@ struct Unary {
   double alpha = 0;
   static constexpr std::string_view name = name_of(F);
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr bool gradient_in_place = true;
   static constexpr kernels::Activation activation =
@@ -51,6 +52,7 @@ template <kernels::Binary F>
 struct Binary {
   static constexpr std::string_view name = name_of(F);
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr GradMask passes_gradient = F == kernels::Binary::add   ? 3
                                               : F == kernels::Binary::sub ? 1
@@ -70,6 +72,7 @@ struct Compare {
   kernels::Compare function = kernels::Compare::equal;
   static constexpr std::string_view name = "compare";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   void forward(const Exec&, Inputs, Outputs) const;
@@ -80,6 +83,7 @@ struct Compare {
 struct Where {
   static constexpr std::string_view name = "where";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask needs) const;
@@ -93,6 +97,7 @@ struct Cast {
   DType dtype = DType::float32;
   static constexpr std::string_view name = "cast";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -106,6 +111,7 @@ struct Clone {
   bool channels_last = false;
   static constexpr std::string_view name = "clone";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr GradMask passes_gradient = 1;
   Specs infer(SpecSpan in) const;

@@ -11,6 +11,7 @@ namespace ops {
 struct Embedding {
   static constexpr std::string_view name = "embedding";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr GradMask gradient_inputs = 1;
   Specs infer(SpecSpan in) const;

@@ -21,6 +21,7 @@ struct LinearCrossEntropy {
   GradMask gradients = 0;
   static constexpr std::string_view name = "linear_cross_entropy";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   // Statistics of each row; number of rows that count; gradients of x and weight, empty where not made here.
   static constexpr int auxiliaries = 4;
   Specs infer(SpecSpan in) const;

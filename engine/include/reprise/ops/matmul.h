@@ -15,6 +15,7 @@ namespace ops {
 struct Matmul {
   static constexpr std::string_view name = "matmul";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;
   Saves saves(GradMask needs) const;
@@ -29,6 +30,7 @@ struct Linear {
   bool has_bias = true;
   static constexpr std::string_view name = "linear";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool applies_derivative = true;
   Specs infer(SpecSpan in) const;
   double flops(SpecSpan in) const;

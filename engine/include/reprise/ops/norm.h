@@ -13,6 +13,7 @@ struct LayerNorm {
   double eps = 1e-5;
   static constexpr std::string_view name = "layer_norm";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr int auxiliaries = 2;  // mean and 1 / deviation of each row
   Specs infer(SpecSpan in) const;
@@ -27,6 +28,7 @@ struct RmsNorm {
   double eps = 1e-6;
   static constexpr std::string_view name = "rms_norm";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr int auxiliaries = 1;  // 1 / root mean square of each row
   Specs infer(SpecSpan in) const;
@@ -44,6 +46,7 @@ struct BatchNorm {
   bool relu = false;
   static constexpr std::string_view name = "batch_norm";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr GradMask differentiable = 1;
   static constexpr bool gradient_in_place = true;
@@ -60,6 +63,7 @@ struct BatchNormFixed {
   bool relu = false;
   static constexpr std::string_view name = "batch_norm_fixed";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   static constexpr bool gradient_in_place = true;
   static constexpr GradMask gradient_inputs = 7;

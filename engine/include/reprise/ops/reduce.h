@@ -23,6 +23,7 @@ struct ReduceOver {
                                            : F == kernels::Reduce::mean ? "mean"
                                                                         : "max";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const { return {infer_reduce(name, F, axes, keep, in[0])}; }
   Saves saves(GradMask) const {
@@ -40,6 +41,7 @@ struct Argmax {
   int axis = 0;
   static constexpr std::string_view name = "argmax";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   void forward(const Exec&, Inputs, Outputs) const;

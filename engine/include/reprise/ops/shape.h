@@ -11,6 +11,7 @@ struct Reshape {
   Shape shape;
   static constexpr std::string_view name = "reshape";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -24,6 +25,7 @@ struct Permute {
   std::array<std::int8_t, kMaxRank> axes{};
   static constexpr std::string_view name = "permute";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -38,6 +40,7 @@ struct Slice {
   std::int64_t start = 0, length = 0, step = 1;
   static constexpr std::string_view name = "slice";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -50,6 +53,7 @@ struct Expand {
   Shape shape;
   static constexpr std::string_view name = "expand";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -63,6 +67,7 @@ struct Split {
   std::int64_t size = 1;  // of every part; the last may be smaller
   static constexpr std::string_view name = "split";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -75,6 +80,7 @@ struct Concatenate {
   int axis = 0;
   static constexpr std::string_view name = "concatenate";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }
@@ -88,6 +94,7 @@ struct Pad {
   std::int64_t before = 0, after = 0;
   static constexpr std::string_view name = "pad";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool cheap = true;
   Specs infer(SpecSpan in) const;
   Saves saves(GradMask) const { return {}; }

@@ -25,6 +25,7 @@ struct SoftmaxLike {
   int axis = 0;
   static constexpr std::string_view name = Log ? "log_softmax" : "softmax";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr bool gradient_in_place = true;
   Specs infer(SpecSpan in) const { return {infer_softmax(name, axis, in[0])}; }
   Saves saves(GradMask) const { return {.inputs = 0, .outputs = 1}; }
@@ -43,6 +44,7 @@ struct CrossEntropy {
   std::int64_t ignore_index = -100;
   static constexpr std::string_view name = "cross_entropy";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   static constexpr GradMask gradient_over_input = 1;
   static constexpr int auxiliaries = 2;  // statistics of each row; number of rows that count
   Specs infer(SpecSpan in) const;

@@ -11,6 +11,7 @@ struct Transfer {
 
   static constexpr std::string_view name = "transfer";
   static constexpr bool any_layout = true;
+  static constexpr bool only_kernels = true;
   Saves saves(GradMask) const { return {}; }
   Specs infer(SpecSpan in) const;
   void forward(const Exec&, Inputs, Outputs) const;

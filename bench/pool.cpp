@@ -8,8 +8,8 @@
 
 namespace {
 
-using reprise::Block;
 using reprise::Category;
+using reprise::MemoryBlock;
 using reprise::Pool;
 
 Pool& shared_pool() {
@@ -22,7 +22,7 @@ void pool_split_and_merge(benchmark::State& state) {
   Pool& pool = shared_pool();
   const auto bytes = static_cast<std::size_t>(state.range(0));
   for (auto _ : state) {
-    Block* const block = pool.allocate(bytes, Category::activations);
+    MemoryBlock* const block = pool.allocate(bytes, Category::activations);
     benchmark::DoNotOptimize(block->data);
     pool.free(block);
   }
@@ -32,11 +32,11 @@ void pool_split_and_merge(benchmark::State& state) {
 void pool_exact_fit(benchmark::State& state) {
   Pool& pool = shared_pool();
   const auto bytes = static_cast<std::size_t>(state.range(0));
-  std::vector<Block*> blocks;
+  std::vector<MemoryBlock*> blocks;
   for (int i = 0; i < 3; ++i) blocks.push_back(pool.allocate(bytes, Category::activations));
   pool.free(blocks[1]);
   for (auto _ : state) {
-    Block* const block = pool.allocate(bytes, Category::activations);
+    MemoryBlock* const block = pool.allocate(bytes, Category::activations);
     benchmark::DoNotOptimize(block->data);
     pool.free(block);
   }

@@ -9,14 +9,14 @@
 namespace reprise {
 
 Exec::~Exec() {
-  for (Block* block : blocks_) block->pool->free(block);
+  for (MemoryBlock* block : blocks_) block->pool->free(block);
 }
 
 kernels::Workspace Exec::scratch(std::size_t bytes) const {
   if (bytes == 0) return {};
   blocks_.reserve(blocks_.size() + 1);
-  Block* block = detail::take_block(device_, bytes, Category::workspace,
-                                    {.scratch = true, .shape = {static_cast<std::int64_t>(bytes)}});
+  MemoryBlock* block = detail::take_block(device_, bytes, Category::workspace,
+                                          {.scratch = true, .shape = {static_cast<std::int64_t>(bytes)}});
   blocks_.push_back(block);
   return {block->data, bytes};
 }

@@ -5,7 +5,7 @@
 
 namespace reprise::detail {
 
-Block* take_block(Device device, std::size_t bytes, Category category, Origin origin) {
+MemoryBlock* take_block(Device device, std::size_t bytes, Category category, Origin origin) {
   Context& ctx = context();
   origin.operation = ctx.operation.empty() ? "empty" : ctx.operation;
   origin.phase = ctx.phase;

@@ -17,7 +17,7 @@ void output_died(Node& node) noexcept;
 }  // namespace detail
 
 Storage* allocate_storage(const Spec& spec, Category category) {
-  Block* block =
+  MemoryBlock* block =
       detail::take_block(spec.device, spec.bytes(), category, {.dtype = spec.dtype, .shape = spec.shape});
   void* memory = nullptr;
   try {

@@ -73,7 +73,7 @@ TEST_CASE("a planned pool lists its slab as blocks and what lies between them", 
                   .slab_bytes = 1024,
                   .live_bytes = 768};
   const std::shared_ptr<Pool> pool = planned_pool(std::make_shared<MemoryPlan>(plan));
-  Block* const first = pool->allocate(200, Category::activations);
+  MemoryBlock* const first = pool->allocate(200, Category::activations);
   const std::vector<SegmentInfo> segments = pool->segments();
   REQUIRE(segments.size() == 1);
   CHECK(segments[0].bytes == 1024);
@@ -92,38 +92,38 @@ TEST_CASE("a request that does not come as planned is served all the same", "[ar
                  .live_bytes = 512});
   SECTION("its place is still taken: only this one misses") {
     const std::shared_ptr<Pool> pool = planned_pool(plan);
-    Block* const held = pool->allocate(256, Category::other);
-    Block* const second = pool->allocate(512, Category::other);
+    MemoryBlock* const held = pool->allocate(256, Category::other);
+    MemoryBlock* const second = pool->allocate(512, Category::other);
     CHECK(second->data != held->data);
     CHECK(pool->plan_misses() == 1);
     pool->free(held);
-    Block* const again = pool->allocate(256, Category::other);
+    MemoryBlock* const again = pool->allocate(256, Category::other);
     CHECK(pool->plan_misses() == 1);
     pool->free(second);
     pool->free(again);
   }
   SECTION("another size: nothing is followed from then on") {
     const std::shared_ptr<Pool> pool = planned_pool(plan);
-    Block* const other = pool->allocate(1024, Category::other);
-    Block* const next = pool->allocate(512, Category::other);
+    MemoryBlock* const other = pool->allocate(1024, Category::other);
+    MemoryBlock* const next = pool->allocate(512, Category::other);
     CHECK(pool->plan_misses() == 2);
     pool->free(other);
     pool->free(next);
   }
   SECTION("what lies outside the plan does not disturb it") {
     const std::shared_ptr<Pool> pool = planned_pool(plan);
-    Block* evaluation = nullptr;
+    MemoryBlock* evaluation = nullptr;
     {
       const Unplanned unplanned(*pool);
       evaluation = pool->allocate(4096, Category::other);
     }
-    Block* const first = pool->allocate(256, Category::other);
+    MemoryBlock* const first = pool->allocate(256, Category::other);
     CHECK(pool->plan_misses() == 0);
     pool->free(evaluation);
     pool->free(first);
   }
   SECTION("blocks outlive their pool") {
-    Block* block = nullptr;
+    MemoryBlock* block = nullptr;
     {
       const std::shared_ptr<Pool> pool = planned_pool(plan);
       block = pool->allocate(256, Category::other);

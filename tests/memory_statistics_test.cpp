@@ -19,7 +19,7 @@ TEST_CASE("bytes print with a unit", "[memory]") {
 
 TEST_CASE("usage is split by category", "[memory]") {
   Pool pool(host_source(), kCaching);
-  std::vector<Block*> blocks;
+  std::vector<MemoryBlock*> blocks;
   for (std::size_t i = 0; i < kCategories; ++i)
     blocks.push_back(pool.allocate(100 * (i + 1), static_cast<Category>(i)));
   const MemoryStatistics statistics = pool.statistics();
@@ -29,27 +29,27 @@ TEST_CASE("usage is split by category", "[memory]") {
     CHECK(statistics.by_category[i].requested == Counter{.current = bytes, .peak = bytes, .total = bytes});
   }
   CHECK(statistics.of(Category::workspace).allocated.current == 768);
-  for (Block* block : blocks) pool.free(block);
+  for (MemoryBlock* block : blocks) pool.free(block);
   check_books(pool);
 }
 
 TEST_CASE("activations count together with recomputed ones", "[memory]") {
   Pool pool(host_source(), kCaching);
-  Block* const a = pool.allocate(1000, Category::activations);
-  Block* const b = pool.allocate(500, Category::recomputed);
+  MemoryBlock* const a = pool.allocate(1000, Category::activations);
+  MemoryBlock* const b = pool.allocate(500, Category::recomputed);
   pool.free(a);
-  Block* const c = pool.allocate(700, Category::recomputed);
-  Block* const d = pool.allocate(5000, Category::parameters);
+  MemoryBlock* const c = pool.allocate(700, Category::recomputed);
+  MemoryBlock* const d = pool.allocate(5000, Category::parameters);
   const MemoryStatistics statistics = pool.statistics();
   CHECK(statistics.activations.requested == Counter{.current = 1200, .peak = 1500, .total = 2200});
   CHECK(statistics.of(Category::activations).requested.peak == 1000);
   CHECK(statistics.of(Category::recomputed).requested.peak == 1200);
-  for (Block* block : {b, c, d}) pool.free(block);
+  for (MemoryBlock* block : {b, c, d}) pool.free(block);
 }
 
 TEST_CASE("a block can change its category", "[memory]") {
   Pool pool(host_source(), kCaching);
-  Block* const block = pool.allocate(300, Category::activations);
+  MemoryBlock* const block = pool.allocate(300, Category::activations);
   pool.recategorise(block, Category::recomputed);
   CHECK(block->category == Category::recomputed);
   CHECK(pool.statistics().activations.requested == Counter{.current = 300, .peak = 300, .total = 300});
@@ -74,9 +74,9 @@ TEST_CASE("usage is split by tag", "[memory]") {
   MemoryTag* const second = pool.tag("block 2");
   MemoryTag* const first = pool.tag("block 1");
   CHECK(pool.tag("block 2") == second);
-  Block* const a = pool.allocate(1000, Category::activations, first);
-  Block* const b = pool.allocate(10, Category::activations, second);
-  Block* const c = pool.allocate(20, Category::workspace, second);
+  MemoryBlock* const a = pool.allocate(1000, Category::activations, first);
+  MemoryBlock* const b = pool.allocate(10, Category::activations, second);
+  MemoryBlock* const c = pool.allocate(20, Category::workspace, second);
   pool.free(b);
   CHECK(pool.usage(first).requested == Counter{.current = 1000, .peak = 1000, .total = 1000});
   CHECK(pool.usage(second).requested == Counter{.current = 20, .peak = 30, .total = 30});
@@ -86,7 +86,7 @@ TEST_CASE("usage is split by tag", "[memory]") {
   CHECK(listed[0].first == "block 2");
   CHECK(listed[1].second == pool.usage(first));
   CHECK_THROWS_AS(other.usage(first), ValueError);
-  Block* const foreign = other.allocate(10, Category::other, first);
+  MemoryBlock* const foreign = other.allocate(10, Category::other, first);
   CHECK(foreign->tag == nullptr);
   other.free(foreign);
   check_books(pool);
@@ -98,7 +98,7 @@ TEST_CASE("usage is split by tag", "[memory]") {
 
 TEST_CASE("peaks can start again", "[memory]") {
   Pool pool(host_source(), kCaching);
-  Block* const kept = pool.allocate(100, Category::parameters);
+  MemoryBlock* const kept = pool.allocate(100, Category::parameters);
   pool.free(pool.allocate(30 * kMiB, Category::activations));
   pool.release_cached();
   pool.reset_peaks();
@@ -114,7 +114,7 @@ TEST_CASE("peaks can start again", "[memory]") {
 TEST_CASE("scopes nest", "[memory]") {
   Pool pool(host_source(), kCaching);
   const auto touch = [&](std::size_t bytes) { pool.free(pool.allocate(bytes, Category::activations)); };
-  Block* const kept = pool.allocate(1000, Category::parameters);
+  MemoryBlock* const kept = pool.allocate(1000, Category::parameters);
   touch(5000);
   {
     const MemoryScope outer(pool);
@@ -148,7 +148,7 @@ TEST_CASE("a scope sees its own reserved bytes, retries and failures", "[memory]
   const std::unique_ptr<Pool> pool = limited_pool(4 * kMiB);
   pool->free(pool->allocate(4 * kMiB, Category::other));
   const MemoryScope scope(*pool);
-  Block* const block = pool->allocate(1, Category::other);
+  MemoryBlock* const block = pool->allocate(1, Category::other);
   CHECK_THROWS_AS(pool->allocate(3 * kMiB, Category::other), OutOfMemory);
   const MemoryStatistics statistics = scope.statistics();
   CHECK(statistics.reserved.total == static_cast<std::int64_t>(2 * kMiB));

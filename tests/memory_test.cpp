@@ -17,26 +17,26 @@ using Catch::Matchers::Contains;
 
 TEST_CASE("a pool rounds requests up to 256 bytes", "[memory]") {
   Pool pool(host_source(), kCaching);
-  std::vector<Block*> blocks;
+  std::vector<MemoryBlock*> blocks;
   for (std::size_t bytes = 1; bytes <= 1023; ++bytes) blocks.push_back(pool.allocate(bytes, Category::other));
   CHECK(pool.statistics().all.allocated.current == 654'336);
   CHECK(pool.statistics().all.requested.current == 1023 * 1024 / 2);
   check_books(pool);
-  for (Block* block : blocks) pool.free(block);
+  for (MemoryBlock* block : blocks) pool.free(block);
   CHECK(pool.statistics().all.allocated == Counter{.current = 0, .peak = 654'336, .total = 654'336});
   check_books(pool);
 }
 
 TEST_CASE("after 1,024 rounds of coalescing the pool gives the same first pointer", "[memory]") {
   Pool pool(host_source(), kCaching);
-  Block* block = pool.allocate(4 * kKiB, Category::other);
+  MemoryBlock* block = pool.allocate(4 * kKiB, Category::other);
   const void* const first = block->data;
   pool.free(block);
   for (int round = 0; round < 1024; ++round) {
-    Block* blocks[4];
+    MemoryBlock* blocks[4];
     const std::size_t sizes[4] = {4 * kKiB, 8 * kMiB, 16 * kKiB, 40 * kMiB};
     for (int i = 0; i < 4; ++i) blocks[i] = pool.allocate(sizes[i], Category::other);
-    for (Block* b : blocks) pool.free(b);
+    for (MemoryBlock* b : blocks) pool.free(b);
   }
   block = pool.allocate(4 * kKiB, Category::other);
   CHECK(block->data == first);
@@ -57,7 +57,7 @@ TEST_CASE("zero bytes give no block", "[memory]") {
 TEST_CASE("a block says what it is", "[memory]") {
   Pool pool(host_source(), kCaching);
   MemoryTag* const tag = pool.tag("block 3");
-  Block* const block = pool.allocate(1000, Category::gradients, tag);
+  MemoryBlock* const block = pool.allocate(1000, Category::gradients, tag);
   CHECK(block->requested == 1000);
   CHECK(block->allocated == 1024);
   CHECK(block->category == Category::gradients);
@@ -82,7 +82,7 @@ TEST_CASE("segments follow the size of the request", "[memory]") {
   for (const Case& c : cases) {
     CAPTURE(c.request);
     Pool pool(host_source(), kCaching);
-    Block* const block = pool.allocate(c.request, Category::other);
+    MemoryBlock* const block = pool.allocate(c.request, Category::other);
     const std::vector<SegmentInfo> segments = pool.segments();
     REQUIRE(segments.size() == 1);
     CHECK(segments[0].bytes == c.segment);
@@ -98,7 +98,7 @@ TEST_CASE("segments follow the size of the request", "[memory]") {
 TEST_CASE("the smallest free block that fits is taken", "[memory]") {
   Pool pool(host_source(), kCaching);
   const std::size_t unit = GENERATE(std::size_t{256}, kMiB);
-  std::vector<Block*> blocks;
+  std::vector<MemoryBlock*> blocks;
   // To become holes of 3, 4 and 3 units between live blocks of 2.
   for (const std::size_t units : {3u, 2u, 4u, 2u, 3u, 2u}) {
     blocks.push_back(pool.allocate(units * unit, Category::other));
@@ -107,11 +107,11 @@ TEST_CASE("the smallest free block that fits is taken", "[memory]") {
   const void* const last_hole_of_3 = blocks[4]->data;
   for (const std::size_t i : {0u, 2u, 4u}) pool.free(blocks[i]);
   check_books(pool);
-  Block* const three = pool.allocate(3 * unit, Category::other);
+  MemoryBlock* const three = pool.allocate(3 * unit, Category::other);
   CHECK(three->data == last_hole_of_3);
-  Block* const four = pool.allocate(4 * unit - 255, Category::other);
+  MemoryBlock* const four = pool.allocate(4 * unit - 255, Category::other);
   CHECK(four->data == hole_of_4);
-  for (Block* block : {three, four, blocks[1], blocks[3], blocks[5]}) pool.free(block);
+  for (MemoryBlock* block : {three, four, blocks[1], blocks[3], blocks[5]}) pool.free(block);
   check_books(pool);
 }
 
@@ -125,13 +125,13 @@ TEST_CASE("a small device can be used to the last byte", "[memory]") {
   for (const Case& c : cases) {
     CAPTURE(c.capacity, c.request);
     const std::unique_ptr<Pool> pool = limited_pool(c.capacity);
-    std::vector<Block*> blocks;
+    std::vector<MemoryBlock*> blocks;
     for (std::size_t i = 0; i < c.capacity / c.request; ++i)
       blocks.push_back(pool->allocate(c.request, Category::other));
     CHECK_THROWS_AS(pool->allocate(c.request, Category::other), OutOfMemory);
     check_books(*pool);
-    for (Block* block : blocks) pool->free(block);
-    Block* const all = pool->allocate(c.capacity, Category::other);
+    for (MemoryBlock* block : blocks) pool->free(block);
+    MemoryBlock* const all = pool->allocate(c.capacity, Category::other);
     check_books(*pool);
     pool->free(all);
   }
@@ -142,7 +142,7 @@ TEST_CASE("cached memory goes back before a request fails", "[memory]") {
   pool->free(pool->allocate(20 * kMiB, Category::other));
   pool->free(pool->allocate(kKiB, Category::other));
   CHECK(pool->statistics().reserved.current == static_cast<std::int64_t>(22 * kMiB));
-  Block* const large = pool->allocate(24 * kMiB, Category::activations);
+  MemoryBlock* const large = pool->allocate(24 * kMiB, Category::activations);
   CHECK(pool->statistics().retries == 1);
   CHECK(pool->statistics().failures == 0);
   CHECK(pool->statistics().source_frees == 2);
@@ -160,7 +160,7 @@ TEST_CASE("cached memory goes back before a request fails", "[memory]") {
   CHECK(after == before);
 
   pool->free(large);
-  Block* const now_fits = pool->allocate(4 * kMiB, Category::gradients);
+  MemoryBlock* const now_fits = pool->allocate(4 * kMiB, Category::gradients);
   CHECK(now_fits != nullptr);
   pool->free(now_fits);
   check_books(*pool);
@@ -168,7 +168,7 @@ TEST_CASE("cached memory goes back before a request fails", "[memory]") {
 
 TEST_CASE("a pool grows to five quarters of its peak before it gives unused segments back", "[memory]") {
   Pool pool(host_source(), kCaching);
-  Block* const kept = pool.allocate(200 * kMiB, Category::other);
+  MemoryBlock* const kept = pool.allocate(200 * kMiB, Category::other);
   const auto source_frees = [&] { return pool.statistics().source_frees; };
   pool.free(pool.allocate(40 * kMiB, Category::other));  // below an eighth: in a shared segment
   CHECK(source_frees() == 0);
@@ -176,7 +176,7 @@ TEST_CASE("a pool grows to five quarters of its peak before it gives unused segm
   pool.free(pool.allocate(50 * kMiB, Category::other));
   CHECK(source_frees() == 0);
   CHECK(pool.statistics().reserved.current == static_cast<std::int64_t>(290 * kMiB));
-  Block* const large = pool.allocate(60 * kMiB, Category::other);
+  MemoryBlock* const large = pool.allocate(60 * kMiB, Category::other);
   CHECK(source_frees() > 0);
   CHECK(pool.statistics().reserved.current <= static_cast<std::int64_t>(325 * kMiB));
   CHECK(pool.statistics().retries == 1);
@@ -192,7 +192,7 @@ TEST_CASE("a pool grows to five quarters of its peak before it gives unused segm
 
 TEST_CASE("a huge segment is lent to sizes that came in an earlier step, and at last to any", "[memory]") {
   const std::unique_ptr<Pool> pool = limited_pool(1000 * kMiB);
-  const auto in_huge = [&](const Block& block) {
+  const auto in_huge = [&](const MemoryBlock& block) {
     for (const SegmentInfo& segment : pool->segments()) {
       const auto* const begin = static_cast<const std::byte*>(segment.data);
       const auto* const at = static_cast<const std::byte*>(block.data);
@@ -201,7 +201,7 @@ TEST_CASE("a huge segment is lent to sizes that came in an earlier step, and at 
     return false;
   };
   pool->free(pool->allocate(300 * kMiB, Category::other));
-  std::vector<Block*> blocks;
+  std::vector<MemoryBlock*> blocks;
   const auto take = [&](std::size_t bytes) {
     return blocks.emplace_back(pool->allocate(bytes, Category::other));
   };
@@ -213,14 +213,14 @@ TEST_CASE("a huge segment is lent to sizes that came in an earlier step, and at 
   CHECK_FALSE(in_huge(*take(36 * kMiB)));  // new
   // 422 MiB are reserved; 360 were live, so that it may be 450: what is new takes any free block, too.
   CHECK(in_huge(*take(34 * kMiB)));
-  for (Block* block : blocks) pool->free(block);
+  for (MemoryBlock* block : blocks) pool->free(block);
   check_books(*pool);
 }
 
 TEST_CASE("a small request may use the rest of a large segment before it fails", "[memory]") {
   const std::unique_ptr<Pool> pool = limited_pool(20 * kMiB);
-  Block* const large = pool->allocate(9 * kMiB, Category::other);
-  Block* const small = pool->allocate(kKiB, Category::other);
+  MemoryBlock* const large = pool->allocate(9 * kMiB, Category::other);
+  MemoryBlock* const small = pool->allocate(kKiB, Category::other);
   CHECK(pool->segments().size() == 1);
   check_books(*pool);
   pool->free(large);
@@ -264,8 +264,8 @@ TEST_CASE("a passthrough pool asks the source for exactly each request", "[memor
   const auto pieces = std::make_shared<Pieces>();
   {
     Pool pool(std::make_unique<WatchedSource>(pieces), {.passthrough = true});
-    Block* const a = pool.allocate(1, Category::other);
-    Block* const b = pool.allocate(5 * kMiB + 3, Category::other);
+    MemoryBlock* const a = pool.allocate(1, Category::other);
+    MemoryBlock* const b = pool.allocate(5 * kMiB + 3, Category::other);
     REQUIRE(pieces->count(a->data) == 1);
     CHECK(pieces->at(a->data) == 1);
     CHECK(pieces->at(b->data) == 5 * kMiB + 3);
@@ -287,8 +287,8 @@ TEST_CASE("a block outlives its pool", "[memory]") {
     const auto pieces = std::make_shared<Pieces>();
     auto pool = std::make_unique<Pool>(std::make_unique<WatchedSource>(pieces),
                                        PoolOptions{.passthrough = passthrough});
-    Block* const small = pool->allocate(100, Category::other, pool->tag("tagged"));
-    Block* const large = pool->allocate(30 * kMiB, Category::other);
+    MemoryBlock* const small = pool->allocate(100, Category::other, pool->tag("tagged"));
+    MemoryBlock* const large = pool->allocate(30 * kMiB, Category::other);
     pool->free(pool->allocate(40 * kMiB, Category::other));
     pool.reset();
     CHECK(pieces->size() == 2);
@@ -335,7 +335,7 @@ TEST_CASE("AddressSanitizer watches the memory between blocks", "[memory]") {
   Pool pool(host_source(), kCaching);
   for (const std::size_t bytes : {std::size_t{1}, std::size_t{255}, 3 * kMiB + 5}) {
     CAPTURE(bytes);
-    Block* const block = pool.allocate(bytes, Category::other);
+    MemoryBlock* const block = pool.allocate(bytes, Category::other);
     const auto* const data = static_cast<const char*>(block->data);
     CHECK(__asan_region_is_poisoned(block->data, bytes) == nullptr);
     CHECK(__asan_address_is_poisoned(data + bytes));
@@ -349,7 +349,7 @@ TEST_CASE("AddressSanitizer watches the memory between blocks", "[memory]") {
 TEST_CASE("an injected failure and a full source are told apart", "[memory]") {
   for (const bool passthrough : {false, true}) {
     Pool pool(limited_source(host_source(), 600), {.passthrough = passthrough});
-    Block* const block = pool.allocate(257, Category::other);
+    MemoryBlock* const block = pool.allocate(257, Category::other);
     CHECK_THROWS_WITH(pool.allocate(500, Category::activations, pool.tag("block 3")),
                       Contains("asked for activations in 'block 3'") && Contains(" free of 600 B"));
     CHECK_THROWS_WITH(pool.allocate(601, Category::other), Contains("larger than the device"));

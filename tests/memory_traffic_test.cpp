@@ -31,9 +31,9 @@ Category random_category(std::mt19937_64& random) {
 }
 
 /// Takes the block at a random place out of the list.
-Block* pick(std::vector<Block*>& blocks, std::mt19937_64& random) {
+MemoryBlock* pick(std::vector<MemoryBlock*>& blocks, std::mt19937_64& random) {
   std::swap(blocks[std::uniform_int_distribution<std::size_t>(0, blocks.size() - 1)(random)], blocks.back());
-  Block* const block = blocks.back();
+  MemoryBlock* const block = blocks.back();
   blocks.pop_back();
   return block;
 }
@@ -45,7 +45,7 @@ struct Place {
   bool operator==(const Place&) const = default;
 };
 
-Place place_of(const Pool& pool, const Block& block) {
+Place place_of(const Pool& pool, const MemoryBlock& block) {
   const std::vector<SegmentInfo> segments = pool.segments();
   for (std::size_t i = 0; i < segments.size(); ++i) {
     const auto* begin = static_cast<const std::byte*>(segments[i].data);
@@ -79,7 +79,7 @@ TEST_CASE("the books hold under random traffic", "[memory]") {
   const bool limited = seed == 3;
   Pool pool(limited ? limited_source(host_source(), 16 * kMiB) : host_source(), kCaching);
   std::vector<MemoryTag*> tags{nullptr, pool.tag("a"), pool.tag("b")};
-  std::vector<Block*> blocks;
+  std::vector<MemoryBlock*> blocks;
   for (int round = 0; round < kRounds; ++round) {
     const unsigned action = std::uniform_int_distribution<unsigned>(0, 99)(random);
     const unsigned share_of_allocations = round / 500 % 2 == 0 ? 60 : 40;
@@ -111,7 +111,7 @@ TEST_CASE("the same requests lie at the same places on any source", "[memory]") 
   Pool host(host_source(), kCaching);
   Pool pretended(std::make_unique<PretendSource>(), kCaching);
   std::mt19937_64 random(11);
-  std::vector<std::pair<Block*, Block*>> blocks;
+  std::vector<std::pair<MemoryBlock*, MemoryBlock*>> blocks;
   for (int round = 0; round < 1500; ++round) {
     if (round % 300 == 299) {
       CHECK(host.release_cached() == pretended.release_cached());
@@ -138,13 +138,13 @@ TEST_CASE("threads share a pool and free each other's blocks", "[memory]") {
   const bool passthrough = GENERATE(false, true);
   Pool pool(host_source(), {.passthrough = passthrough});
   std::mutex mutex;
-  std::vector<Block*> shared;
+  std::vector<MemoryBlock*> shared;
   std::atomic<int> broken{0};
 
-  const auto mark = [](Block* block) {
+  const auto mark = [](MemoryBlock* block) {
     std::memset(block->data, static_cast<int>(block->requested % 251), block->requested);
   };
-  const auto check_and_free = [&](Block* block) {
+  const auto check_and_free = [&](MemoryBlock* block) {
     const auto* bytes = static_cast<const unsigned char*>(block->data);
     for (std::size_t i = 0; i < block->requested; ++i) broken += bytes[i] != block->requested % 251;
     block->pool->free(block);
@@ -152,7 +152,7 @@ TEST_CASE("threads share a pool and free each other's blocks", "[memory]") {
   const auto work = [&](unsigned seed) {
     std::mt19937_64 random(seed);
     MemoryTag* const tag = pool.tag(seed % 2 == 0 ? "even" : "odd");
-    std::vector<Block*> mine;
+    std::vector<MemoryBlock*> mine;
     for (int round = 0; round < kRounds / 10; ++round) {
       const auto action = random() % 8;
       if (action < 4 || mine.empty()) {
@@ -174,7 +174,7 @@ TEST_CASE("threads share a pool and free each other's blocks", "[memory]") {
         pool.release_cached();
       }
     }
-    for (Block* block : mine) check_and_free(block);
+    for (MemoryBlock* block : mine) check_and_free(block);
   };
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < kThreads; ++i) threads.emplace_back(work, i);

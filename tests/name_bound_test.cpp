@@ -47,7 +47,7 @@ int after_many_names() {
   if (kMallocCounts && late.bytes > early.bytes + (64 << 10)) return 3;
 
   const Tensor named = ones({3}).set_name("the last one");
-  const Block& block = *named.value()->storage->block;
+  const MemoryBlock& block = *named.value()->storage->block;
   if (block.origin.place->path != kFurtherNames) return 4;
   if (describe(*named.value()) != "'the last one' (3)") return 5;
   Pool& pool = current_pool();

@@ -121,12 +121,13 @@ TEST_CASE("profiles are read from names and capacities", "[predict]") {
 namespace {
 
 /// One transformer layer as it is usually drawn: attention of single operations, dropout in three places.
-struct Layer {
+/// Named as in many programs, which have a `Block` beside `using namespace reprise`.
+struct Block {
   nn::LayerNorm ln_1, ln_2;
   nn::Linear qkv, out, up, down;
   std::int64_t heads;
 
-  Layer(std::int64_t width, std::int64_t heads_)
+  Block(std::int64_t width, std::int64_t heads_)
       : ln_1(width),
         ln_2(width),
         qkv(width, 3 * width),
@@ -150,7 +151,7 @@ struct Layer {
 /// Bytes that one more layer keeps for backward.
 std::int64_t saved_bytes(std::int64_t s, std::int64_t b, std::int64_t a, std::int64_t h, double p) {
   const OnDevice on(Device::dry({}));
-  const Layer first(h, a), second(h, a);
+  const Block first(h, a), second(h, a);
   const Tensor x = randn({b, s, h}).set_requires_grad(true);
   const auto live = [] { return current_pool().statistics().of(Category::activations).requested.current; };
   const Tensor y = first(x, p);

@@ -132,10 +132,10 @@ json snapshot_of(const RunReport& run) { return json::parse(memory_snapshot(run)
 void mixed_work(Step& step) {
   step.at(Phase::other, place_in(nullptr, "mixed.weight", "", 0));
   step.allocate("", {100, 7}, Category::parameters);
-  Block* const old = step.allocate("", {300}, Category::gradients);
+  MemoryBlock* const old = step.allocate("", {300}, Category::gradients);
   step.begin();
   step.at(Phase::forward, place_in(nullptr, "mixed", "a/b/mixed.cpp", 12), "outer");
-  Block* const large = step.allocate("linear", {3000, 1001}, Category::activations);
+  MemoryBlock* const large = step.allocate("linear", {3000, 1001}, Category::activations);
   step.allocate("gelu", {5, 77}, Category::activations);
   step.work("linear", 50);
   step.free(old);

@@ -28,7 +28,7 @@ class Step {
   }
   ~Step() {
     trace_.reset();
-    for (Block* block : everything_) pool_->free(block);
+    for (MemoryBlock* block : everything_) pool_->free(block);
   }
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
@@ -40,7 +40,7 @@ class Step {
     segment_ = segment;
   }
 
-  Block* allocate(std::string_view operation, const Shape& shape, Category category) {
+  MemoryBlock* allocate(std::string_view operation, const Shape& shape, Category category) {
     const bool scratch = category == Category::workspace;
     const Origin origin{
         .operation = operation, .phase = phase_, .scratch = scratch, .shape = shape, .place = place_};
@@ -51,13 +51,13 @@ class Step {
     return everything_.back();
   }
 
-  void free(Block* block) {
+  void free(MemoryBlock* block) {
     std::erase(everything_, block);
     pool_->free(block);
     note_times();
   }
 
-  void recategorise(Block* block, Category category) {
+  void recategorise(MemoryBlock* block, Category category) {
     pool_->recategorise(block, category);
     note_times();
   }
@@ -101,7 +101,7 @@ class Step {
 
   std::unique_ptr<Pool> pool_;
   std::unique_ptr<MemoryTrace> trace_;
-  std::vector<Block*> everything_;
+  std::vector<MemoryBlock*> everything_;
   std::vector<std::int64_t> times_;
   std::int64_t now_ = 0;
   Phase phase_ = Phase::other;
@@ -132,7 +132,7 @@ class Transformer {
   }
 
  private:
-  using Kept = std::vector<Block*>;
+  using Kept = std::vector<MemoryBlock*>;
 
   void make_parameters() {
     for (std::size_t i = 0; i < places_.size(); ++i) {
@@ -154,7 +154,7 @@ class Transformer {
     const Category category = phase == Phase::replay ? Category::recomputed : Category::activations;
     Kept kept;
     for (const auto& [operation, columns, microseconds] : operations()) {
-      Block* const scratch = step_.allocate(operation, {tokens_ * columns / 2}, Category::workspace);
+      MemoryBlock* const scratch = step_.allocate(operation, {tokens_ * columns / 2}, Category::workspace);
       kept.push_back(step_.allocate(operation, {8, tokens_ / 8, columns}, category));
       step_.work(operation, microseconds);
       step_.free(scratch);
@@ -179,7 +179,7 @@ class Transformer {
     }
     step_.at(Phase::backward, places_[i], tag(i));
     while (!saved_[i].empty()) {
-      Block* const gradient = step_.allocate("gelu", {8, tokens_ / 8, width_}, Category::gradients);
+      MemoryBlock* const gradient = step_.allocate("gelu", {8, tokens_ / 8, width_}, Category::gradients);
       step_.work("linear", 160);
       step_.free(saved_[i].back());
       saved_[i].pop_back();

@@ -30,15 +30,15 @@ std::vector<Action> actions_of(const MemoryTrace& trace) {
 
 TEST_CASE("a trace tells every change of a pool and what was live after it", "[trace]") {
   const std::unique_ptr<Pool> pool = std::make_unique<Pool>(host_source(), PoolOptions{.passthrough = false});
-  Block* const before =
+  MemoryBlock* const before =
       pool->allocate(100, Category::parameters, nullptr, {.operation = "early", .shape = {25}});
   const MemoryTrace trace(*pool);
   REQUIRE(trace.before().size() == 1);
   CHECK(trace.before()[0].blocks[0].origin.operation == "early");
-  Block* const block =
+  MemoryBlock* const block =
       pool->allocate(1000, Category::activations, pool->tag("block 0"), {.operation = "gelu"});
   pool->recategorise(block, Category::gradients);
-  Block* const large = pool->allocate(std::size_t{30} << 20, Category::workspace);
+  MemoryBlock* const large = pool->allocate(std::size_t{30} << 20, Category::workspace);
   pool->free(block);
   pool->free(large);
   pool->release_cached();

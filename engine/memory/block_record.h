@@ -23,7 +23,7 @@ struct Segment {
   Segment* next = nullptr;
 };
 
-struct BlockRecord : Block {
+struct BlockRecord : MemoryBlock {
   BlockRecord* left = nullptr;  // the neighbours in the segment
   BlockRecord* right = nullptr;
   BlockRecord* previous_free = nullptr;  // the neighbours in the free list

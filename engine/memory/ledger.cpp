@@ -32,7 +32,7 @@ void move_current(Counter& from, Counter& to, std::size_t bytes) noexcept {
 
 }  // namespace
 
-void Ledger::recategorise(Block& block, Category category) noexcept {
+void Ledger::recategorise(MemoryBlock& block, Category category) noexcept {
   const auto move = [&](Usage& from, Usage& to) {
     move_current(from.requested, to.requested, block.requested);
     move_current(from.allocated, to.allocated, block.allocated);

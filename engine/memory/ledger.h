@@ -35,7 +35,7 @@ inline constexpr std::string_view kFurtherTags = "(further segments)";
 
 class Ledger {
  public:
-  void book(const Block& block) noexcept {
+  void book(const MemoryBlock& block) noexcept {
     ++now_.allocations;
     for_usages(block, [&](Usage& usage) {
       add(usage.requested, block.requested);
@@ -43,7 +43,7 @@ class Ledger {
     });
   }
 
-  void unbook(const Block& block) noexcept {
+  void unbook(const MemoryBlock& block) noexcept {
     ++now_.frees;
     for_usages(block, [&](Usage& usage) {
       usage.requested.current -= static_cast<std::int64_t>(block.requested);
@@ -51,7 +51,7 @@ class Ledger {
     });
   }
 
-  void recategorise(Block& block, Category category) noexcept;
+  void recategorise(MemoryBlock& block, Category category) noexcept;
 
   void book_source_allocation(std::size_t bytes) noexcept {
     ++now_.source_allocations;
@@ -93,7 +93,7 @@ class Ledger {
 
   /// Calls f for every usage that a block counts in.
   template <class F>
-  void for_usages(const Block& block, F f) noexcept {
+  void for_usages(const MemoryBlock& block, F f) noexcept {
     f(now_.all);
     f(now_.by_category[static_cast<std::size_t>(block.category)]);
     if (is_activation(block.category)) f(now_.activations);

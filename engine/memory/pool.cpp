@@ -21,19 +21,21 @@ Pool::~Pool() {
   core_->drop_owner();
 }
 
-Block* Pool::allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin) {
+MemoryBlock* Pool::allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin) {
   return core_->allocate(bytes, category, tag, origin);
 }
 
-void Pool::rename(Block* block, const Origin& origin, std::string_view name) noexcept {
+void Pool::rename(MemoryBlock* block, const Origin& origin, std::string_view name) noexcept {
   core_->rename(static_cast<detail::BlockRecord*>(block), origin, name);
 }
 
-void Pool::free(Block* block) noexcept {
+void Pool::free(MemoryBlock* block) noexcept {
   if (block != nullptr) core_->free(static_cast<detail::BlockRecord*>(block));
 }
 
-void Pool::recategorise(Block* block, Category category) noexcept { core_->recategorise(block, category); }
+void Pool::recategorise(MemoryBlock* block, Category category) noexcept {
+  core_->recategorise(block, category);
+}
 MemoryStatistics Pool::statistics() const { return core_->statistics(); }
 std::int64_t Pool::live_bytes() const noexcept { return core_->live_bytes(); }
 std::int64_t Pool::block_bytes(std::size_t requested) noexcept {

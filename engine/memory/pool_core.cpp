@@ -44,7 +44,7 @@ PoolCore::~PoolCore() {
   while (first_segment_ != nullptr) remove_segment(first_segment_);
 }
 
-Block* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin) {
+MemoryBlock* PoolCore::allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin) {
   if (bytes == 0) return nullptr;
   const Guard guard(lock_);
   if (!ledger_.owns(tag)) tag = nullptr;
@@ -229,7 +229,7 @@ void PoolCore::throw_out_of_memory(std::size_t bytes, Category category, const M
   throw OutOfMemory(describe(shortage));
 }
 
-void PoolCore::recategorise(Block* block, Category category) noexcept {
+void PoolCore::recategorise(MemoryBlock* block, Category category) noexcept {
   const Guard guard(lock_);
   ledger_.recategorise(*block, category);
   if (trace_ != nullptr) [[unlikely]]

@@ -55,10 +55,10 @@ class PoolCore {
   PoolCore(const PoolCore&) = delete;
   PoolCore& operator=(const PoolCore&) = delete;
 
-  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin);
+  MemoryBlock* allocate(std::size_t bytes, Category category, MemoryTag* tag, const Origin& origin);
   void rename(BlockRecord* block, const Origin& origin, std::string_view name) noexcept;
   void free(BlockRecord* block) noexcept;
-  void recategorise(Block* block, Category category) noexcept;
+  void recategorise(MemoryBlock* block, Category category) noexcept;
 
   MemoryStatistics statistics() const;
   std::int64_t live_bytes() const noexcept;
@@ -107,7 +107,7 @@ class PoolCore {
   std::size_t release_unused_segments() noexcept;
   std::size_t release_if_unused(Segment* segment) noexcept;
   bool injected_failure() noexcept;
-  void note(MemoryEvent::Action action, const Block& block) noexcept;
+  void note(MemoryEvent::Action action, const MemoryBlock& block) noexcept;
   void note(MemoryEvent::Action action, const Segment& segment) noexcept;
   void note(MemoryEvent event) noexcept;
   std::vector<SegmentInfo> list_segments() const;

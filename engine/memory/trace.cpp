@@ -32,7 +32,7 @@ void PoolCore::end_trace() noexcept {
   trace_ = nullptr;
 }
 
-void PoolCore::note(MemoryEvent::Action action, const Block& block) noexcept {
+void PoolCore::note(MemoryEvent::Action action, const MemoryBlock& block) noexcept {
   note({.action = action,
         .category = block.category,
         .address = block.data,

@@ -163,7 +163,7 @@ class Exec {
  private:
   Device device_;
   kernels::RandomKey key_;
-  mutable detail::InlineVector<Block*, 4> blocks_;
+  mutable detail::InlineVector<MemoryBlock*, 4> blocks_;
 };
 
 /// What a node's backward reads. Asking for a value that `saves` did not declare throws TapeError.

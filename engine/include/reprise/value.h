@@ -35,7 +35,7 @@ struct Storage {
   std::atomic<std::uint32_t> version{0};  // counts changes in place
   std::atomic<std::uint64_t> mark{0};     // scratch of whoever adds up bytes
   void* data = nullptr;
-  Block* block = nullptr;  // null when empty
+  MemoryBlock* block = nullptr;  // null when empty
 
   std::size_t bytes() const { return block == nullptr ? 0 : block->requested; }
 };

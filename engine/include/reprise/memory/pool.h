@@ -23,7 +23,7 @@ class Pool;
 struct MemoryTag;
 
 /// A live allocation. Only its pool writes to it.
-struct Block {
+struct MemoryBlock {
   void* data = nullptr;  // aligned to 64 bytes
   std::size_t requested = 0;
   std::size_t allocated = 0;
@@ -85,16 +85,17 @@ class Pool {
   /// A block of at least `bytes` bytes, null for 0 bytes; a tag of another pool is ignored. Throws
   /// OutOfMemory, after which nothing has changed but the counts of retries and failures. `origin` is what
   /// errors, traces and `segments` say of the block.
-  Block* allocate(std::size_t bytes, Category category, MemoryTag* tag = nullptr, const Origin& origin = {});
+  MemoryBlock* allocate(std::size_t bytes, Category category, MemoryTag* tag = nullptr,
+                        const Origin& origin = {});
 
   /// What a live block is called from now on; by errors `name`, where it is given.
-  void rename(Block* block, const Origin& origin, std::string_view name = {}) noexcept;
+  void rename(MemoryBlock* block, const Origin& origin, std::string_view name = {}) noexcept;
 
   /// Takes a block back; null is ignored.
-  void free(Block* block) noexcept;
+  void free(MemoryBlock* block) noexcept;
 
   /// Books a live block under another category from now on. Totals stay where the block was allocated.
-  void recategorise(Block* block, Category category) noexcept;
+  void recategorise(MemoryBlock* block, Category category) noexcept;
 
   /// Peaks are those since the last `reset_peaks`, whatever scopes are open.
   MemoryStatistics statistics() const;

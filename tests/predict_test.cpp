@@ -110,6 +110,7 @@ TEST_CASE("profiles are read from names and capacities", "[predict]") {
   CHECK(parse_profile("24GiB").capacity_bytes == std::size_t{24} << 30);
   CHECK(parse_profile("1.5MB").capacity_bytes == 1500000);
   CHECK(parse_profile("4096B").capacity_bytes == 4096);
+  CHECK(parse_profile("4096B").bytes_beside_pool == 0);
   for (const char* text : {"", "h300", "GiB", "24", "-1GiB", "1e999GiB", "nanGiB", "24 GiB", "24Gib"})
     CHECK_THROWS_WITH(parse_profile(text), Contains("[profile] '") && Contains("h200"));
   for (const char* text : {"0GiB", "0B", "0.1B"})

@@ -109,6 +109,7 @@ DeviceProfile parse_profile(std::string_view text) {
   DeviceProfile profile = known_profiles()[1];
   profile.name = std::string(text);
   profile.capacity_bytes = static_cast<std::size_t>(bytes);
+  profile.bytes_beside_pool = 0;
   return profile;
 }
 

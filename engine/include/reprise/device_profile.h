@@ -26,8 +26,8 @@ struct DeviceProfile {
   bool operator==(const DeviceProfile&) const = default;
 };
 
-/// Reads "cpu", "h200", "h100", "a100", "rtx4090" or a capacity such as "24GiB" or "800MB" (a GPU of that
-/// size); throws ValueError for anything else.
+/// Reads "cpu", "h200", "h100", "a100", "rtx4090" or a capacity such as "24GiB" or "800MB" (a GPU whose pool
+/// may take so much); throws ValueError for anything else.
 DeviceProfile parse_profile(std::string_view text);
 
 /// The profile of a dry device.

@@ -44,7 +44,6 @@ class Survey {
       else if (value->producer->table->cheap)
         sum_.cheap += bytes_of(*value);
       sum_.saved += readers.elsewhere ? 0 : bytes_of(*value);
-      if (value->storage != nullptr) live_ += bytes_of(*value);
     }
   }
 
@@ -53,9 +52,7 @@ class Survey {
     return {sum_.saved / blocks, sum_.cheap / blocks, sum_.boundary / blocks, sum_.forward_ms / blocks,
             sum_.cheap_ms / blocks};
   }
-  double live() const { return live_; }                    // bytes of the sequence that are there now
-  double gradients_to_come() const { return gradients_; }  // bytes of parameters without a gradient
-  double forward_ms() const { return forward_ms_; }        // of all that is on the tape
+  double forward_ms() const { return forward_ms_; }  // of all that is on the tape
   std::size_t blocks() const { return blocks_.size(); }
 
  private:
@@ -82,11 +79,6 @@ class Survey {
     }
     if (node.played) return;
     for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
-      const Value& leaf = *node.inputs[i];
-      const bool wants = leaf.is_leaf && leaf.requires_grad && leaf.gradient == nullptr;
-      if (wants && leaves_.insert(&leaf).second) gradients_ += bytes_of(leaf);
-    }
-    for (std::uint32_t i = 0; i < node.n_inputs; ++i) {
       const Value& value = owner_of(*node.inputs[i]);
       if (value.producer == nullptr || block_of(*value.producer) < 0) continue;
       if (block_of(*value.producer) != block) readers_[&value].elsewhere = true;
@@ -103,10 +95,7 @@ class Survey {
   const DeviceProfile& profile_;
   std::unordered_map<const Value*, Readers> readers_;
   std::unordered_set<std::int64_t> blocks_;
-  std::unordered_set<const Value*> leaves_;
   BlockCost sum_;
-  double live_ = 0;
-  double gradients_ = 0;
   double forward_ms_ = 0;
 };
 
@@ -139,7 +128,7 @@ SequenceAdvice::Sequence::Sequence(const Setting& setting, std::int64_t n) : cou
   advice.n_ = n;
   advice.starts_.clear();
   advice.end_ = UINT64_MAX;
-  context().adviser = &advice;
+  if (context().adviser == nullptr) context().adviser = &advice;
 }
 
 void SequenceAdvice::begin_block(std::int64_t i) {
@@ -152,34 +141,38 @@ SequenceAdvice::Sequence::~Sequence() {
   if (counted_ && --advice.open_ == 0) advice.end_ = context().tape->next_sequence;
 }
 
-std::string SequenceAdvice::advice(std::size_t bytes, const Pool& pool, DeviceKind kind) const {
-  const std::size_t capacity = pool.capacity();
-  if (starts_.empty() || capacity == kUnlimited) return {};
+std::string SequenceAdvice::advice(std::size_t /*bytes*/, const Pool& pool, DeviceKind kind) const {
+  if (starts_.empty() || pool.capacity() == kUnlimited) return {};
   const DeviceProfile profile = parse_profile(kind == DeviceKind::cpu ? "cpu" : "h100");
   // A block that is not whole yet says little about the others.
   const Survey survey(starts_, end_ == UINT64_MAX ? starts_.back() : end_, profile);
-  if (survey.blocks() == 0)
-    return "the tape has no whole block of the sequence yet: too little to say which segments would fit";
+  if (survey.blocks() == 0) {
+    return "the tape has no whole block of the sequence yet: too little to say what segments would save; "
+           "checkpoint::predict says what a step takes";
+  }
   const BlockCost block = survey.mean();
   const auto n = static_cast<double>(n_);
-  const double outside = static_cast<double>(pool.live_bytes()) - survey.live() + survey.gradients_to_come() +
-                         static_cast<double>(bytes);
   const double missing_ms = (n - static_cast<double>(survey.blocks())) * block.forward_ms;
   const double step_ms = 3 * (survey.forward_ms() + missing_ms);
+  const auto bytes_under = [&](const Setting& setting) {
+    return format_bytes(static_cast<std::int64_t>(estimate(setting, n, block).bytes));
+  };
   const double now = estimate(setting_, n, block).bytes;
-  std::string fitting;
+  std::string less;
   for (const Strategy strategy : kCandidates) {
     const Setting setting{.strategy = strategy};
     const Estimate other = estimate(setting, n, block);
-    if (other.bytes >= now || outside + other.bytes > static_cast<double>(capacity)) continue;
-    fitting += fmt::format("{}{} (about {}, {:+.0f} % time)", fitting.empty() ? "" : ", ", to_string(setting),
-                           format_bytes(static_cast<std::int64_t>(outside + other.bytes)),
-                           100 * other.replay_ms / step_ms);
+    if (other.bytes >= now) continue;
+    less += fmt::format("{}{} under {} ({:+.0f} % time)", less.empty() ? "" : ", ", bytes_under(setting),
+                        to_string(setting), 100 * other.replay_ms / step_ms);
   }
-  const std::string so_far = fmt::format(
-      "from the tape so far, {} of {} blocks under segments {}:", survey.blocks(), n_, to_string(setting_));
-  return fitting.empty() ? fmt::format("{} no other setting would fit", so_far)
-                         : fmt::format("{} these would fit: {}", so_far, fitting);
+  // No promise that one fits: what comes behind the sequence, scratch and the optimiser's state may be yet to
+  // come.
+  return fmt::format(
+      "an estimate from the tape so far, {} of {} blocks under segments {}: if all are alike, their values "
+      "take {} now and {}; what else a step takes is not in it: checkpoint::predict says what fits",
+      survey.blocks(), n_, to_string(setting_), bytes_under(setting_),
+      less.empty() ? "no less under another setting" : less);
 }
 
 SequenceAdvice& sequence_advice() {

@@ -106,9 +106,11 @@ Run prepare(const CompareOptions& options, const TaskFactory& factory, const che
   run.setting = setting;
   run.pool = make_pool(options);
   inside(run, [&] {
-    run.task = factory.make();
-    run.task->set_segments(setting);
-    run.stepper = std::make_unique<Stepper>(*run.task, options, steps);
+    saying_what_fits(options, setting, [&] {
+      run.task = factory.make();
+      run.task->set_segments(setting);
+      run.stepper = std::make_unique<Stepper>(*run.task, options, steps);
+    });
   });
   return run;
 }
@@ -119,12 +121,12 @@ void keep_trace(Run& run, const MemoryTrace& trace) {
   run.truncated = trace.truncated();
 }
 
-void step(Run& run, std::int64_t i, bool last) {
+void step(const CompareOptions& options, Run& run, std::int64_t i, bool last) {
   inside(run, [&] {
     std::unique_ptr<MemoryTrace> trace = last ? std::make_unique<MemoryTrace>(*run.pool) : nullptr;
     reset_tape_counters();
     const double start = now_ms();
-    run.losses.push_back(run.stepper->step(i));
+    run.losses.push_back(saying_what_fits(options, run.setting, [&] { return run.stepper->step(i); }));
     synchronise();
     run.step_ms.push_back(now_ms() - start);
     run.replayed_nodes = tape_counters().replayed_nodes;
@@ -134,14 +136,14 @@ void step(Run& run, std::int64_t i, bool last) {
 
 /// Steps all runs in turns, so that a change of the machine's speed meets all of them. False when
 /// interrupted.
-bool step_all(std::vector<Run>& runs, std::int64_t steps) {
+bool step_all(const CompareOptions& options, std::vector<Run>& runs, std::int64_t steps) {
   Progress progress(std::cerr, standard_error(), "compare", steps * static_cast<std::int64_t>(runs.size()));
   std::int64_t done = 0;
   for (std::int64_t first = 0; first < steps; first += kStepsPerTurn) {
     for (Run& run : runs) {
       for (std::int64_t i = first; i < std::min(steps, first + kStepsPerTurn); ++i) {
         if (interrupted()) return false;
-        step(run, i, i + 1 == steps);
+        step(options, run, i, i + 1 == steps);
         progress.update(++done, checkpoint::to_string(run.setting));
       }
     }
@@ -366,12 +368,13 @@ int compare(const CompareOptions& options) {
   check_files(options);
   if (default_device().kind == DeviceKind::cpu && !options.capacity_mib)
     require_memory(options, bytes_of_all(options));
+  const WithoutEstimates predicted_instead;
   std::vector<Run> runs;
   for (const checkpoint::Setting& setting : options.segments)
     runs.push_back(prepare(options, *factory, setting, steps));
   say("{}\n{}; {} steps\n", runs[0].task->describe(), printable(runs[0].task->data_name()), steps);
   if (nobody_listens(options)) throw NobodyListens{};
-  if (!step_all(runs, steps)) throw Interrupted{};
+  if (!step_all(options, runs, steps)) throw Interrupted{};
   const std::vector<Row> rows = summarise(runs);
   const bool complete = present(options, runs, rows, steps);
   if (!all_equal(rows)) return 1;

@@ -1,9 +1,12 @@
 // The program's own training step on a dry device.
 #pragma once
 
-#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/task.h"
+#include "reprise/context.h"
 #include "reprise/predict.h"
 
 namespace reprise::cli {
@@ -34,8 +37,38 @@ struct Fitting {
   checkpoint::Prediction prediction;
 };
 
-/// Of the settings with segments that fit the run's device, the one that costs least time; nothing when none
-/// fits.
-std::optional<Fitting> cheapest_that_fits(const RunOptions& options);
+/// Of the settings but `failed`, those that fit the run's device, whose default pool has met its limit; the
+/// one that costs least time comes first.
+std::vector<Fitting> settings_that_fit(const RunOptions& options, const checkpoint::Setting& failed);
+
+/// `error` of the default pool with the settings that fit added, where the device's limit is known:
+/// predicted, not estimated.
+OutOfMemory with_what_fits(const OutOfMemory& error, const RunOptions& options,
+                           const checkpoint::Setting& failed);
+
+/// Runs what needs memory under `segments`; its OutOfMemory says what fits.
+template <class F>
+auto saying_what_fits(const RunOptions& options, const checkpoint::Setting& segments, F&& work) {
+  try {
+    return std::forward<F>(work)();
+  } catch (const OutOfMemory& error) {
+    throw with_what_fits(error, options, segments);
+  }
+}
+
+/// Within the scope, errors that memory has run out come without the library's estimate of what segments
+/// would save: the program predicts it.
+class WithoutEstimates final : public Adviser {
+ public:
+  WithoutEstimates() : before_(context().adviser) { context().adviser = this; }
+  ~WithoutEstimates() override { context().adviser = before_; }
+  WithoutEstimates(const WithoutEstimates&) = delete;
+  WithoutEstimates& operator=(const WithoutEstimates&) = delete;
+
+ private:
+  std::string advice(std::size_t, const Pool&, DeviceKind) const override { return {}; }
+
+  const Adviser* before_;
+};
 
 }  // namespace reprise::cli

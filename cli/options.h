@@ -29,6 +29,7 @@ struct RunOptions {
   std::string dtype = "float32";
   std::optional<std::int64_t> loss_chunk;
   bool graph = false;  // capture the step into a CUDA graph
+  bool arena = false;  // `train`: one slab, planned before the first step
   std::string json;
   bool anomaly = false;
   bool dry = false;                   // sizes only: no batch of data is read
@@ -39,7 +40,6 @@ struct TrainOptions : RunOptions {
   checkpoint::Setting segments;
   std::int64_t eval_every = 0;
   std::int64_t sample = 300;
-  bool arena = false;          // one slab, planned before the first step
   bool auto_segments = false;  // begin without, and choose when memory runs out
 };
 

@@ -32,10 +32,9 @@ struct Trained {
 
 /// The setting to go on with after `error`; throws it again, with a remedy, when there is none.
 checkpoint::Setting choose_after(const OutOfMemory& error, const TrainOptions& options) {
-  const std::optional<Fitting> best = cheapest_that_fits(options);
-  if (!best)
-    throw OutOfMemory(fmt::format("{}\n  no setting of --segments fits: use a smaller batch", error.what()));
-  const auto& [setting, prediction] = *best;
+  const std::vector<Fitting> fitting = settings_that_fit(options, options.segments);
+  if (fitting.empty()) throw error;
+  const auto& [setting, prediction] = fitting.front();
   say("out of memory without segments; going on with {}: at most {} allocated, about {:+.1f} % time\n",
       checkpoint::to_string(setting), format_bytes(prediction.memory.all.allocated.peak),
       100 * prediction.recomputed_share());
@@ -73,7 +72,9 @@ Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps, P
   double last = start;
   double shown_loss = 0;
   for (std::int64_t i = 0; i < steps && !interrupted(); ++i) {
-    result.losses.push_back(step_that_fits(stepper, task, options, i, pool, result.segments));
+    result.losses.push_back(saying_what_fits(options, result.segments, [&] {
+      return step_that_fits(stepper, task, options, i, pool, result.segments);
+    }));
     const double now = now_ms();
     shown_loss = i == 0 ? result.losses.back() : 0.9 * shown_loss + 0.1 * result.losses.back();
     const double rate = static_cast<double>(task.items_per_step()) * 1e3 / std::max(now - last, 1e-3);
@@ -216,7 +217,9 @@ int train(const TrainOptions& options) {
   require_memory_of_a_step(options);
   const std::shared_ptr<const MemoryPlan> plan = options.arena ? plan_arena(options) : nullptr;
   const std::shared_ptr<Pool> pool = default_pool();  // a captured step keeps it
-  const std::unique_ptr<Task> task = factory->make();
+  const WithoutEstimates predicted_instead;
+  const std::unique_ptr<Task> task =
+      saying_what_fits(options, options.segments, [&] { return factory->make(); });
   task->set_segments(options.segments);
   say("{}\n{}; segments: {}\n", task->describe(), printable(task->data_name()),
       options.auto_segments ? "none, until memory runs out" : checkpoint::to_string(options.segments));

@@ -128,7 +128,7 @@ TEST_CASE("training goes on with segments when memory runs out", "[cli][memory]"
   const Ended refused = run_program(run + Arguments{"--capacity", capacity});
   CAPTURE(capacity, refused.errors);
   CHECK(refused.status == 2);
-  CHECK_THAT(refused.errors, Contains("[memory] ") && Contains("these would fit: "));
+  CHECK_THAT(refused.errors, Contains("[memory] ") && Contains("these settings of --segments fit: "));
   const nlohmann::json adapted = run_to_json(run + Arguments{"--segments", "auto", "--capacity", capacity});
   CHECK(adapted["losses"] == plain["losses"]);
   CHECK(adapted["segments"] != "none");
@@ -137,6 +137,54 @@ TEST_CASE("training goes on with segments when memory runs out", "[cli][memory]"
   const Ended hopeless = run_program(run + Arguments{"--segments", "auto", "--capacity", "1"});
   CHECK(hopeless.status == 2);
   CHECK_THAT(hopeless.errors, Contains("[memory] "));
+}
+
+TEST_CASE("train and compare say which settings fit, once, and those do", "[cli][memory]") {
+  if (!available()) return;
+  const Arguments shallow{"gpt", "--layers",  "4",  "--width",   "48", "--heads",
+                          "4",   "--seq",     "64", "--batch",   "4",  "--steps",
+                          "4",   "--threads", "1",  "--dropout", "0.1"};
+  const Arguments deep{"gpt", "--layers", "24", "--width", "48", "--heads",   "4", "--seq",
+                       "64",  "--batch",  "4",  "--steps", "2",  "--threads", "1"};
+  const std::vector<std::string> settings{"none", "cheap", "blocks", "sqrt", "nested"};
+  const auto status = [](const Arguments& run, const std::string& setting) {
+    const Ended ended = run_program(Arguments{"train"} + run +
+                                    Arguments{"--segments", setting, "--sample", "0", "--eval-every", "0"});
+    return std::pair{ended.status, ended.errors};
+  };
+  int named = 0, unnamed = 0;
+  const std::vector<std::pair<Arguments, std::vector<std::string>>> cases{{shallow, {"3", "4", "5"}},
+                                                                          {deep, {"10", "13", "16"}}};
+  for (const auto& [model, capacities] : cases) {
+    for (const std::string& capacity : capacities) {
+      const Arguments run = model + Arguments{"--capacity", capacity};
+      const std::string error = status(run, "none").second;
+      CAPTURE(run, error);
+      REQUIRE_THAT(error, Contains("[memory] "));
+      CHECK_THAT(error, !Contains("checkpoint::") && !Contains("from the tape"));
+      const std::size_t answer = error.find("under segments none; ");
+      REQUIRE(answer != std::string::npos);
+      const std::string said = error.substr(answer);
+      const bool none_fits = said.find("no setting of --segments fits") != std::string::npos;
+      CHECK(none_fits != (said.find("these settings of --segments fit: ") != std::string::npos));
+      CHECK_THAT(run_program(Arguments{"compare"} + run + Arguments{"--segments", "none"}).errors,
+                 Contains(said));
+      if (none_fits) {
+        const Ended ended = run_program(Arguments{"train"} + run + Arguments{"--segments", "auto"});
+        CHECK(ended.status == 2);
+        CHECK_THAT(ended.errors, Contains(said));
+      }
+      for (const std::string& setting : settings) {
+        if (setting == "none") continue;
+        const bool fits = said.find(setting + " (at most ") != std::string::npos;
+        CAPTURE(setting);
+        CHECK(status(run, setting).first == (fits ? 0 : 2));
+        ++(fits ? named : unnamed);
+      }
+    }
+  }
+  CHECK(named >= 5);
+  CHECK(unnamed >= 5);
 }
 
 TEST_CASE("an arena reserves what was planned, evaluations aside, and changes no bit", "[cli][arena]") {

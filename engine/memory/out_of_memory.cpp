@@ -53,13 +53,14 @@ std::string largest_live(const std::vector<SegmentInfo>& segments) {
 }
 
 std::string_view remedy(const Shortage& shortage, std::size_t unused) {
+  if (shortage.injected) return "nothing is short: a test asked for this with Pool::fail_after";
   if (shortage.asked > shortage.source.capacity())
     return "this single request is larger than the device: use a smaller batch";
   if (unused >= shortage.asked) {
     return "the unused memory is in pieces between live blocks: allocate long-lived tensors first, or use a "
            "smaller batch";
   }
-  return "recompute more of the activations (checkpoint::Segment), or use a smaller batch";
+  return "a smaller batch takes less, and so do checkpoint segments, which recompute activations";
 }
 
 }  // namespace

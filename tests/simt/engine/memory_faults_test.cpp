@@ -185,7 +185,7 @@ TEST_CASE("what a small device has no room for fits with segments", "[simt][engi
     INFO(report);
     for (const char* part :
          {"[memory] ", " asked for ", "cuda:0 has ", " free of ", "allocated ", "requested ", "reserved ",
-          "parameters ", "activations ", "optimiser ", "checkpoint::Segment"})
+          "parameters ", "activations ", "optimiser ", "checkpoint segments"})
       CHECK_THAT(report, Catch::Contains(part));
     trainer.use_segments("blocks");
     trainer.forget_gradients();

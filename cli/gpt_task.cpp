@@ -19,12 +19,35 @@ struct GptSetup {
   std::int64_t seq = 128;
   std::uint64_t seed = 1;
   DType dtype = DType::float32;
-  nn::TextCorpus corpus;
+  std::optional<nn::TextCorpus> corpus;  // there wherever data is read
 };
 
-nn::TextCorpus read_corpus(const RunOptions& options) {
+/// Nothing where only sizes are wanted and --vocab gives the one that the text would.
+std::optional<nn::TextCorpus> read_corpus(const RunOptions& options) {
   if (!options.data.empty()) return nn::TextCorpus::from_file(options.data);
-  return nn::TextCorpus(nn::project_sources(REPRISE_SOURCE_DIR), "this project's sources");
+  if (options.dry && options.vocab) return std::nullopt;
+  const std::string folder = options.sources.empty() ? REPRISE_SOURCE_DIR : options.sources;
+  try {
+    return nn::TextCorpus(nn::project_sources(folder), "this project's sources");
+  } catch (const Error&) {
+    throw Error(fmt::format(
+        "[{}] this project's sources, the text that gpt reads by default, are not under {} or cannot "
+        "be read; give --data FILE{}",
+        options.only_predicted ? "predict" : "train", printable(folder),
+        options.only_predicted ? ", or --vocab N, which needs no text" : ""));
+  }
+}
+
+/// Throws ValueError unless every split has more than one sequence.
+void check_length(const nn::TextCorpus& corpus, std::int64_t seq) {
+  for (const nn::Split split : {nn::Split::train, nn::Split::validation}) {
+    if (corpus.size(split) > seq) continue;
+    throw ValueError(
+        fmt::format("[train] {} has {} bytes in its {} part; --seq {} needs more; give a longer text or a "
+                    "shorter --seq",
+                    printable(corpus.name()), corpus.size(split),
+                    split == nn::Split::train ? "training" : "validation", seq));
+  }
 }
 
 GptSetup make_setup(const RunOptions& options) {
@@ -45,28 +68,16 @@ GptSetup make_setup(const RunOptions& options) {
   // More rows than a batch has are all of them.
   config.loss_chunk = std::min(options.loss_chunk.value_or(0), setup.batch * setup.seq);
   // A preset's vocabulary stands, where it is large enough, so that its cost is the real one.
-  const std::int64_t occurring = setup.corpus.vocabulary_size();
+  const std::int64_t occurring = setup.corpus ? setup.corpus->vocabulary_size() : 0;
   if (options.vocab)
     config.vocabulary = *options.vocab;
   else if (!options.preset || config.vocabulary < occurring)
     config.vocabulary = occurring;
   if (config.vocabulary < occurring) {
     throw ValueError(fmt::format("[train] --vocab {} is too small: {} has {} different bytes",
-                                 config.vocabulary, printable(setup.corpus.name()), occurring));
+                                 config.vocabulary, printable(setup.corpus->name()), occurring));
   }
-  if (options.dry) {
-    check(config);
-    return setup;
-  }
-  for (const nn::Split split : {nn::Split::train, nn::Split::validation}) {
-    if (setup.corpus.size(split) <= setup.seq) {
-      throw ValueError(
-          fmt::format("[train] {} has {} bytes in its {} part; --seq {} needs more; give a longer text or a "
-                      "shorter --seq",
-                      printable(setup.corpus.name()), setup.corpus.size(split),
-                      split == nn::Split::train ? "training" : "validation", setup.seq));
-    }
-  }
+  if (!options.dry) check_length(*setup.corpus, setup.seq);
   check(config);
   return setup;
 }
@@ -88,7 +99,7 @@ class GptTask final : public Task {
         config.layers, config.width, config.heads, format_count(config.vocabulary), format_count(elements),
         setup_->batch, setup_->seq, config.dropout);
   }
-  std::string data_name() const override { return setup_->corpus.name(); }
+  std::string data_name() const override { return setup_->corpus->name(); }
   std::string_view item_name() const override { return "tokens"; }
   std::int64_t items_per_step() const override { return setup_->batch * setup_->seq; }
   void set_segments(const checkpoint::Setting& setting) override { model_.segments = setting; }
@@ -104,9 +115,9 @@ class GptTask final : public Task {
       return;
     }
     resize(setup_->batch);
-    setup_->corpus.random_batch<std::int32_t>(nn::Split::train, setup_->seed,
-                                              static_cast<std::uint64_t>(step), setup_->batch, setup_->seq,
-                                              ids_, targets_);
+    setup_->corpus->random_batch<std::int32_t>(nn::Split::train, setup_->seed,
+                                               static_cast<std::uint64_t>(step), setup_->batch, setup_->seq,
+                                               ids_, targets_);
     inputs_.put<std::int32_t>(ids_, shape);
     labels_.put<std::int32_t>(targets_, shape);
   }
@@ -116,15 +127,15 @@ class GptTask final : public Task {
   Evaluation evaluate(bool thorough) override {
     const NoGrad no_grad;
     const InEvaluation mode(*this);
-    const std::int64_t all = setup_->corpus.windows(nn::Split::validation, setup_->seq);
+    const std::int64_t all = setup_->corpus->windows(nn::Split::validation, setup_->seq);
     const std::int64_t windows = thorough ? all : std::min(all, kQuickWindows);
     double total = 0;
     for (std::int64_t first = 0; first < windows; first += setup_->batch) {
       stop_if_interrupted();
       const std::int64_t batch = std::min(setup_->batch, windows - first);
       resize(batch);
-      setup_->corpus.window_batch<std::int32_t>(nn::Split::validation, first, batch, setup_->seq, ids_,
-                                                targets_);
+      setup_->corpus->window_batch<std::int32_t>(nn::Split::validation, first, batch, setup_->seq, ids_,
+                                                 targets_);
       total += static_cast<double>(batch) * loss_of_batch(batch).item<float>();
     }
     return {.loss = total / static_cast<double>(windows), .accuracy = std::nullopt};
@@ -133,13 +144,13 @@ class GptTask final : public Task {
   std::string sample(std::int64_t length) override {
     if (length <= 0) return {};
     const InEvaluation mode(*this);
-    const std::string_view vocabulary = setup_->corpus.vocabulary();
+    const std::string_view vocabulary = setup_->corpus->vocabulary();
     const char start = vocabulary.find('\n') != std::string_view::npos ? '\n' : vocabulary.front();
-    std::vector<std::int32_t> ids = nn::generate(model_, setup_->corpus.encode(std::string(1, start)), length,
-                                                 0.8, setup_->seed, stop_if_interrupted);
+    std::vector<std::int32_t> ids = nn::generate(model_, setup_->corpus->encode(std::string(1, start)),
+                                                 length, 0.8, setup_->seed, stop_if_interrupted);
     // A model with a larger vocabulary than the text may draw tokens that stand for nothing.
-    std::erase_if(ids, [&](std::int32_t id) { return id >= setup_->corpus.vocabulary_size(); });
-    return setup_->corpus.decode(ids);
+    std::erase_if(ids, [&](std::int32_t id) { return id >= setup_->corpus->vocabulary_size(); });
+    return setup_->corpus->decode(ids);
   }
 
  private:

@@ -154,6 +154,7 @@ int run(int argc, char** argv) {
   if (info->parsed()) return cli::info();
   if (predict->parsed()) {
     check_model_options(predict_options);
+    predict_options.only_predicted = true;
     predict_options.segments = parse_settings(predict_segments);
     return cli::predict(predict_options);
   }

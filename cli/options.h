@@ -21,6 +21,7 @@ struct RunOptions {
   std::optional<std::string> schedule;  // constant, step or cosine
   std::optional<std::int64_t> warmup;
   std::string data;
+  std::string sources;  // folder of this project's sources, a text; empty: where it was built
   bool augment = false;
   std::uint64_t seed = 1;
   std::optional<int> threads;
@@ -33,6 +34,7 @@ struct RunOptions {
   std::string json;
   bool anomaly = false;
   bool dry = false;                   // sizes only: no batch of data is read
+  bool only_predicted = false;        // by `predict`: no data is read later, either
   std::optional<std::int64_t> image;  // side of the images in pixels, where they are not read
 };
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "cli/dry_run.h"
 #include "cli_support.h"
 #include "temporary_folder.h"
 
@@ -129,6 +130,30 @@ TEST_CASE("files that are missing or malformed are named", "[cli]") {
   write_cut_images(folder.path / "cut");
   refused({"resnet", "--data", folder / "cut"}, {"t10k-labels-idx1-ubyte"});
   CHECK(files_of(folder.path) == std::vector<std::string>{"cut", "empty.txt"});
+}
+
+TEST_CASE("where the project's sources are gone, gpt asks for a text, and a prediction for a vocabulary",
+          "[cli]") {
+  const Folder gone;
+  reprise::cli::RunOptions options;
+  options.model = "gpt";
+  options.layers = 1;
+  options.sources = gone.path.string();
+  CHECK_THROWS_WITH(reprise::cli::task_factory(options),
+                    Contains(gone.path.string()) && Contains("--data FILE") && !Contains("--vocab"));
+  options.dry = options.only_predicted = true;
+  CHECK_THROWS_WITH(reprise::cli::task_factory(options), Contains("--data FILE") && Contains("--vocab N"));
+  options.vocab = 100;
+  const auto predicted = [&] {
+    return reprise::cli::dry_run(options, {}, {}, 1).memory.by_category[0].allocated.peak;
+  };
+  const std::int64_t without_text = predicted();
+  options.data = gone.write("text", text(4000));
+  CHECK(predicted() == without_text);
+  CHECK(without_text > 0);
+  options.dry = options.only_predicted = false;
+  options.data.clear();
+  CHECK_THROWS_WITH(reprise::cli::task_factory(options), Contains("--data FILE"));
 }
 
 TEST_CASE("results that cannot be written are refused before the work", "[cli]") {

@@ -17,6 +17,7 @@
 #include "cli/report/report.h"
 #include "cli/session.h"
 #include "cli/signals.h"
+#include "cli/step_times.h"
 #include "cli/table.h"
 #include "cli/task.h"
 #include "cli/utf8.h"
@@ -47,8 +48,7 @@ struct Run {
 struct Row {
   std::string segments;
   MemoryStatistics memory;
-  double median_ms = 0, least_ms = 0, most_ms = 0;
-  double overhead = 0;  // of the median step over the first setting's
+  StepTimes times;
   std::int64_t replayed_nodes = 0;
   std::string losses, gradients, parameters;
 };
@@ -152,23 +152,13 @@ bool step_all(const CompareOptions& options, std::vector<Run>& runs, std::int64_
   return true;
 }
 
-/// Median, least and most of all steps but the first, which prepares what later ones reuse.
-void summarise_times(const std::vector<double>& step_ms, Row& row) {
-  std::vector<double> times(step_ms.begin() + (step_ms.size() > 1 ? 1 : 0), step_ms.end());
-  std::sort(times.begin(), times.end());
-  const std::size_t n = times.size();
-  row.median_ms = n % 2 == 1 ? times[n / 2] : 0.5 * (times[n / 2 - 1] + times[n / 2]);
-  row.least_ms = times.front();
-  row.most_ms = times.back();
-}
-
 std::vector<Row> summarise(std::vector<Run>& runs) {
   std::vector<Row> rows;
   for (Run& run : runs) {
     Row row;
     row.segments = checkpoint::to_string(run.setting);
     row.memory = run.memory();
-    summarise_times(run.step_ms, row);
+    row.times = summarise_times(run.step_ms);
     row.replayed_nodes = run.replayed_nodes;
     inside(run, [&] {
       row.losses = digest_of(run.losses);
@@ -176,7 +166,6 @@ std::vector<Row> summarise(std::vector<Run>& runs) {
     });
     row.parameters = state_digest(run);
     rows.push_back(std::move(row));
-    rows.back().overhead = rows.back().median_ms / rows.front().median_ms - 1;
   }
   return rows;
 }
@@ -217,9 +206,9 @@ std::vector<Cell> cells_of(const Row& row, const Row& first) {
           format_bytes(row.memory.all.allocated.peak),
           format_bytes(row.memory.all.requested.peak),
           format_bytes(row.memory.reserved.peak),
-          format_ms(row.median_ms),
-          {fmt::format("{:.0f}–{:.0f}", row.least_ms, row.most_ms), Tone::faint},
-          fmt::format("{:+.1f} %", 100 * row.overhead),
+          format_ms(row.times.median_ms),
+          {spread_text(row.times), Tone::faint},
+          overhead_text(row.times, first.times),
           format_count(row.replayed_nodes),
           {row.losses.substr(0, 8), digest_tone(row.losses, first.losses)},
           {row.gradients.substr(0, 8), digest_tone(row.gradients, first.gradients)},
@@ -230,6 +219,12 @@ void print_rows(const std::vector<Row>& rows) {
   Table table(columns());
   for (const Row& row : rows) table.add_row(cells_of(row, rows[0]));
   say_styled("\n" + table.render(standard_output()));
+}
+
+std::string remark_on_times(const std::vector<Row>& rows) {
+  std::vector<StepTimes> times;
+  for (const Row& row : rows) times.push_back(row.times);
+  return remark_on_times(times);
 }
 
 std::string verdict(const std::vector<Row>& rows) {
@@ -251,9 +246,10 @@ nlohmann::json to_json(const CompareOptions& options, const std::vector<Run>& ru
                             {"peak_requested_bytes", row.memory.all.requested.peak},
                             {"peak_reserved_bytes", row.memory.reserved.peak},
                             {"peak_activation_bytes", row.memory.activations.allocated.peak},
-                            {"step_ms_median", row.median_ms},
+                            {"step_ms_median", row.times.median_ms},
                             {"step_ms", runs[i].step_ms},
-                            {"overhead", row.overhead},
+                            {"overhead", row.times.median_ms / rows[0].times.median_ms - 1},
+                            {"overhead_certain", row.times.certain() && rows[0].times.certain()},
                             {"replayed_nodes", row.replayed_nodes},
                             {"losses", row.losses},
                             {"loss_values", runs[i].losses},
@@ -300,13 +296,15 @@ void write_report(const CompareOptions& options, std::vector<Run>& runs, const s
                 .data = runs[0].task->data_name(),
                 .device = to_string(default_device()),
                 .verdict = verdict(rows),
+                .remark = remark_on_times(rows),
                 .columns = columns(),
                 .runs = {}};
   for (std::size_t i = 0; i < runs.size(); ++i) {
     report.runs.push_back({.segments = rows[i].segments,
                            .cells = cells_of(rows[i], rows[0]),
                            .peak_activations = rows[i].memory.activations.allocated.peak,
-                           .step_ms = rows[i].median_ms,
+                           .step_ms = rows[i].times.median_ms,
+                           .certain_time = rows[i].times.certain(),
                            .before = runs[i].before,
                            .events = runs[i].events,
                            .truncated = runs[i].truncated,
@@ -350,6 +348,7 @@ bool present(const CompareOptions& options, std::vector<Run>& runs, const std::v
         write_file_atomically(options.json, json_text(to_json(options, runs, rows, steps)) + "\n");
       });
   print_rows(rows);
+  if (const std::string remark = remark_on_times(rows); !remark.empty()) say("{}\n", remark);
   say("{}\n", verdict(rows));
   if (!options.plot.empty())
     complete = attempt("writing the plot", [&] { write_plot(options, runs); }) && complete;

@@ -17,6 +17,22 @@ std::string three_digits(double value) {
   return format_fixed(value, magnitude < 9.995 ? 2 : magnitude < 99.95 ? 1 : 0);
 }
 
+/// A unit of time, and its milliseconds.
+struct TimeUnit {
+  const char* name;
+  double ms;
+};
+
+/// The unit for a time below 99.95 s.
+TimeUnit unit_for(double magnitude) {
+  if (magnitude < 0.0009995) return {" ns", 1e-6};
+  if (magnitude < 0.9995) return {" \xC2\xB5s", 1e-3};
+  if (magnitude < 999.5) return {" ms", 1};
+  return {" s", 1e3};
+}
+
+constexpr double kMostInOneUnit = 99'950.0;
+
 std::string two_digits(std::int64_t value) { return (value < 10 ? "0" : "") + std::to_string(value); }
 
 }  // namespace
@@ -36,14 +52,20 @@ std::string format_ms(double ms) {
   if (!std::isfinite(ms)) return kNothing;
   const double magnitude = std::abs(ms);
   if (magnitude == 0.0) return "0 ms";
-  if (magnitude < 0.0009995) return format_fixed(ms * 1e6, 0) + " ns";
-  if (magnitude < 0.9995) return three_digits(ms * 1e3) + " \xC2\xB5s";
-  if (magnitude < 999.5) return three_digits(ms) + " ms";
-  if (magnitude < 99'950.0) return three_digits(ms / 1e3) + " s";
+  if (magnitude < kMostInOneUnit) {
+    const TimeUnit unit = unit_for(magnitude);
+    return (unit.ms < 1e-3 ? format_fixed(ms / unit.ms, 0) : three_digits(ms / unit.ms)) + unit.name;
+  }
   const std::int64_t seconds = std::llround(std::fmin(magnitude / 1e3, 1e15));
   const std::string sign = ms < 0 ? "-" : "";
   if (seconds < 3600) return sign + std::to_string(seconds / 60) + " min " + two_digits(seconds % 60) + " s";
   return sign + format_count(seconds / 3600) + " h " + two_digits(seconds % 3600 / 60) + " min";
+}
+
+std::string format_ms_range(double least, double most, double like) {
+  if (!(std::abs(like) < kMostInOneUnit)) return format_ms(least) + kNothing + format_ms(most);
+  const TimeUnit unit = unit_for(std::abs(like));
+  return three_digits(least / unit.ms) + kNothing + three_digits(most / unit.ms) + unit.name;
 }
 
 std::string format_count(std::int64_t count) {

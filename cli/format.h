@@ -10,6 +10,9 @@ namespace reprise::cli {
 /// "850 ns", "12.4 µs", "41.2 ms", "3.07 s", "4 min 05 s", "2 h 03 min".
 std::string format_ms(double ms);
 
+/// "1.77–5.85 s", in the unit that format_ms has for `like`; a unit each where that has two.
+std::string format_ms_range(double least, double most, double like);
+
 /// "1,234,567".
 std::string format_count(std::int64_t count);
 

@@ -92,6 +92,10 @@ TEST_CASE("times, rates and ratios are short and have units", "[presentation]") 
   CHECK(format_ms(245e3) == "4 min 05 s");
   CHECK(format_ms(7380e3) == "2 h 03 min");
   CHECK(format_ms(kInfinity) == "–");
+  CHECK(format_ms_range(1772, 5846, 2640) == "1.77–5.85 s");
+  CHECK(format_ms_range(412, 1204, 998) == "412–1204 ms");
+  CHECK(format_ms_range(0.9, 1.2, 0.95) == "900–1200 µs");
+  CHECK(format_ms_range(245e3, 7380e3, 300e3) == "4 min 05 s–2 h 03 min");
 
   CHECK(format_count(0) == "0");
   CHECK(format_count(999) == "999");

@@ -41,6 +41,7 @@ std::string comparison_text(const RunReport& run, const RunReport& first) {
       "{}: activations {} instead of {} ({})", run.segments, format_bytes(run.peak_activations),
       format_bytes(first.peak_activations),
       format_percent(static_cast<double>(run.peak_activations), static_cast<double>(first.peak_activations)));
+  if (!run.certain_time || !first.certain_time) return text + ", times not comparable";
   if (run.step_ms > 0 && first.step_ms > 0)
     text += fmt::format(", {:+.1f} % time", 100 * (run.step_ms / first.step_ms - 1));
   return text;
@@ -65,7 +66,7 @@ std::string heading(const Report& report) {
   if (!report.device.empty()) setup += (setup.empty() ? "on " : "; on ") + report.device;
   return "<header>\n<h1>" + escaped(report.title) + "</h1>\n" + paragraph("about", report.description) +
          paragraph("about", setup) + paragraph("result", result_text(report.runs)) +
-         paragraph("verdict", report.verdict) + "</header>\n";
+         paragraph("about", report.remark) + paragraph("verdict", report.verdict) + "</header>\n";
 }
 
 std::string comparison(const Report& report) {

@@ -19,6 +19,7 @@ struct RunReport {
   std::vector<Cell> cells;            // its row, one a column
   std::int64_t peak_activations = 0;  // bytes
   double step_ms = 0;                 // 0: not measured
+  bool certain_time = true;           // enough steps were timed, and alike
   std::vector<SegmentInfo> before;    // the pool when the trace of memory began
   std::vector<MemoryEvent> events;    // of one step
   bool truncated = false;             // later events are missing
@@ -29,6 +30,7 @@ struct RunReport {
 struct Report {
   std::string title, description, data, device;
   std::string verdict;          // a sentence under the result: whether all settings computed the same
+  std::string remark{};         // on times that allow no comparison
   std::vector<Column> columns;  // of the comparison
   std::vector<RunReport> runs;
 };

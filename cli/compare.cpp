@@ -350,6 +350,7 @@ bool present(const CompareOptions& options, std::vector<Run>& runs, const std::v
   print_rows(rows);
   if (const std::string remark = remark_on_times(rows); !remark.empty()) say("{}\n", remark);
   say("{}\n", verdict(rows));
+  if (const std::string remark = remark_on_loss(runs[0].losses.back()); !remark.empty()) say("{}\n", remark);
   if (!options.plot.empty())
     complete = attempt("writing the plot", [&] { write_plot(options, runs); }) && complete;
   if (!options.report.empty())
@@ -364,6 +365,7 @@ int compare(const CompareOptions& options) {
   begin(options);
   const std::int64_t steps = options.steps.value_or(10);
   const std::unique_ptr<TaskFactory> factory = task_factory(options);
+  const EmptyFolders unused(options.report);
   check_files(options);
   if (default_device().kind == DeviceKind::cpu && !options.capacity_mib)
     require_memory(options, bytes_of_all(options));
@@ -371,7 +373,8 @@ int compare(const CompareOptions& options) {
   std::vector<Run> runs;
   for (const checkpoint::Setting& setting : options.segments)
     runs.push_back(prepare(options, *factory, setting, steps));
-  say("{}\n{}; {} steps\n", runs[0].task->describe(), printable(runs[0].task->data_name()), steps);
+  say("{}\n{}; {}\n", runs[0].task->describe(), printable(runs[0].task->data_name()),
+      format_counted(steps, "step"));
   if (nobody_listens(options)) throw NobodyListens{};
   if (!step_all(options, runs, steps)) throw Interrupted{};
   const std::vector<Row> rows = summarise(runs);

@@ -190,6 +190,22 @@ void require_writable(const fs::path& path) {
   write_temporary(path, target.path, trial.path(), std::string(kTrialBytes, ' '));
 }
 
+EmptyFolders::EmptyFolders(const fs::path& path) {
+  std::error_code error;
+  const fs::path whole = path.empty() ? path : fs::absolute(path, error).lexically_normal();
+  for (fs::path folder = whole; folder.has_relative_path() && !fs::exists(fs::symlink_status(folder, error));
+       folder = folder.parent_path())
+    folders_.push_back(folder);
+}
+
+EmptyFolders::~EmptyFolders() {
+  for (const fs::path& folder : folders_) {
+    std::error_code error;
+    // Removes no folder that holds something, and nothing that has come there in a folder's place.
+    if (::rmdir(folder.c_str()) != 0 && fs::exists(folder, error)) return;
+  }
+}
+
 bool replaced_as_a_whole(const fs::path& path) { return Target(path).replaced; }
 
 void require_distinct(const std::vector<NamedFile>& written, const std::vector<NamedFile>& read) {

@@ -21,6 +21,19 @@ bool replaced_as_a_whole(const std::filesystem::path& path);
 /// bytes in the same folder, which goes again. What is there already stays as it is. Empty paths are fine.
 void require_writable(const std::filesystem::path& path);
 
+/// The folders on a path that are not there yet: those that are there and empty at the end of the scope go
+/// again.
+class EmptyFolders {
+ public:
+  explicit EmptyFolders(const std::filesystem::path& path);
+  ~EmptyFolders();
+  EmptyFolders(const EmptyFolders&) = delete;
+  EmptyFolders& operator=(const EmptyFolders&) = delete;
+
+ private:
+  std::vector<std::filesystem::path> folders_;  // the innermost first
+};
+
 /// An option and the file that it names.
 using NamedFile = std::pair<std::string, std::filesystem::path>;
 

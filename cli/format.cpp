@@ -79,6 +79,10 @@ std::string format_count(std::int64_t count) {
   return text;
 }
 
+std::string format_counted(std::int64_t count, std::string_view noun) {
+  return format_count(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
+}
+
 std::string format_rate(double per_second, std::string_view unit) {
   constexpr std::array suffixes{"", "k", "M", "G", "T"};
   std::size_t suffix = 0;

@@ -16,6 +16,9 @@ std::string format_ms_range(double least, double most, double like);
 /// "1,234,567".
 std::string format_count(std::int64_t count);
 
+/// "1 layer", "1,024 layers".
+std::string format_counted(std::int64_t count, std::string_view noun);
+
 /// "15.3k tokens/s", "690 images/s".
 std::string format_rate(double per_second, std::string_view unit);
 

@@ -94,10 +94,11 @@ class GptTask final : public Task {
     const nn::GptConfig& config = setup_->config;
     std::int64_t elements = 0;
     for (const Tensor& parameter : const_cast<GptTask*>(this)->parameters()) elements += parameter.numel();
-    return fmt::format(
-        "GPT: {} layers, width {}, {} heads, vocabulary {}, {} parameters; batch {} of {} tokens, dropout {}",
-        config.layers, config.width, config.heads, format_count(config.vocabulary), format_count(elements),
-        setup_->batch, setup_->seq, config.dropout);
+    return fmt::format("GPT: {}, width {}, {}, vocabulary {}, {} parameters; batch {} of {}, dropout {}",
+                       format_counted(config.layers, "layer"), config.width,
+                       format_counted(config.heads, "head"), format_count(config.vocabulary),
+                       format_count(elements), setup_->batch, format_counted(setup_->seq, "token"),
+                       config.dropout);
   }
   std::string data_name() const override { return setup_->corpus->name(); }
   std::string_view item_name() const override { return "tokens"; }

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/format.h"
 
@@ -60,6 +62,15 @@ CLI::Validator seed_number() {
 
 CLI::Validator number(double least, double most) { return real(least, most, false); }
 CLI::Validator number_above(double least, double most) { return real(least, most, true); }
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  return CLI::Validator(
+      [words = std::move(words)](std::string& text) -> std::string {
+        if (std::find(words.begin(), words.end(), text) != words.end()) return {};
+        return fmt::format("'{}' is none of {}", text, fmt::join(words, ", "));
+      },
+      "");
+}
 
 CLI::Validator file_name() {
   return CLI::Validator(

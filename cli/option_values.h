@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace reprise::cli {
 
@@ -15,6 +17,9 @@ CLI::Validator seed_number();
 /// A number in [least, most] that is finite, or in (least, most].
 CLI::Validator number(double least, double most);
 CLI::Validator number_above(double least, double most);
+
+/// One of these words; refuses another by naming them.
+CLI::Validator one_of(std::vector<std::string> words);
 
 /// The name of a file or folder, which is not empty.
 CLI::Validator file_name();

@@ -99,6 +99,15 @@ void complain_about(std::string_view what, std::string_view why) {
   complain(fmt::format("{} failed, the work before it did not: {}", what, why));
 }
 
+std::string remark_on_loss(double loss) {
+  constexpr double kMostPlausible = 1e6;
+  if (loss <= kMostPlausible) return {};
+  return fmt::format(
+      "the last loss is {:.3g}: the run has diverged; a lower --lr or --clip, or a longer --warmup, "
+      "may help",
+      loss);
+}
+
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
       .count();

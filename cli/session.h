@@ -45,6 +45,9 @@ bool attempt(std::string_view what, F&& work) {
   return false;
 }
 
+/// A remark on a last loss that no run that learns has; else empty.
+std::string remark_on_loss(double loss);
+
 /// Milliseconds of a steady clock.
 double now_ms();
 

@@ -24,7 +24,7 @@ nn::Schedule make_schedule(const RunOptions& options, std::int64_t steps) {
   else if (kind == "cosine")
     schedule.kind = nn::Schedule::Kind::cosine;
   else
-    throw ValueError(fmt::format("[schedule] '{}' is none; give constant, step or cosine", kind));
+    throw ValueError(fmt::format("[schedule] '{}' is no schedule; give constant, step or cosine", kind));
   return schedule;
 }
 

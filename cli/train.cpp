@@ -96,7 +96,9 @@ Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps, P
   result.seconds = (now_ms() - start) / 1e3;
   result.stopped = interrupted();
   const double items = static_cast<double>(task.items_per_step()) * static_cast<double>(result.losses.size());
-  progress.finish(fmt::format("{} steps in {}, {}", result.losses.size(), format_ms(result.seconds * 1e3),
+  progress.finish(fmt::format("{} in {}, {}",
+                              format_counted(static_cast<std::int64_t>(result.losses.size()), "step"),
+                              format_ms(result.seconds * 1e3),
                               format_rate(items / std::max(result.seconds, 1e-9), task.item_name())));
   return result;
 }
@@ -148,6 +150,7 @@ nlohmann::json to_json(const TrainOptions& options, const Trained& trained, cons
   nlohmann::json json{{"model", options.model},
                       {"segments", checkpoint::to_string(trained.segments)},
                       {"steps", trained.losses.size()},
+                      {"interrupted", trained.stopped},
                       {"train_loss", recent_loss(trained.losses)},
                       {"val_loss", nullptr},
                       {"seconds", trained.seconds},
@@ -167,6 +170,16 @@ nlohmann::json to_json(const TrainOptions& options, const Trained& trained, cons
 bool write_results(const TrainOptions& options, const nlohmann::json& json) {
   return options.json.empty() ||
          attempt("writing the results", [&] { write_file_atomically(options.json, json_text(json) + "\n"); });
+}
+
+/// The steps of a run that was stopped.
+void keep_what_was_done(const TrainOptions& options, const Trained& trained, std::int64_t steps,
+                        const nlohmann::json& json) {
+  const auto done = static_cast<std::int64_t>(trained.losses.size());
+  say("interrupted after {} of {}", format_count(done), format_counted(steps, "step"));
+  if (done == 0) return say("\n");
+  say("; last loss {:.4f}\n", trained.losses.back());
+  write_results(options, json);
 }
 
 /// The held-out loss, said and added to the results.
@@ -196,6 +209,7 @@ bool conclude(Task& task, const TrainOptions& options, nlohmann::json json) {
   const bool sampled = attempt("the sample", [&] {
     if (const std::string sample = task.sample(options.sample); !sample.empty()) say("\n{}\n", sample);
   });
+  if (const std::string remark = remark_on_loss(json["losses"].back()); !remark.empty()) say("{}\n", remark);
   stop_if_interrupted();
   return written && evaluated && sampled;
 }
@@ -229,7 +243,7 @@ int train(const TrainOptions& options) {
   const Trained trained = run_steps(*task, options, steps, *pool);
   const MemoryStatistics memory = pool->statistics();
   if (trained.stopped) {
-    say("interrupted after {} of {} steps\n", trained.losses.size(), steps);
+    keep_what_was_done(options, trained, steps, to_json(options, trained, memory, plan.get(), *pool));
     return interrupted_status();
   }
   const Unplanned unplanned(*pool);

@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <fstream>
+#include <limits>
 #include <thread>
 
 #include "cli/dry_run.h"
+#include "cli/session.h"
 #include "cli_support.h"
 #include "temporary_folder.h"
 
@@ -82,12 +86,94 @@ TEST_CASE("misuse of the program ends with one line and status 2", "[cli]") {
   check_refused({"train", "gpt", "--augment"}, {"--augment"});
 }
 
+TEST_CASE("misuse is explained by what was given and what there is", "[cli]") {
+  if (!available()) return;
+  check_refused({"train", "gpt", "--layrs", "3"},
+                {"--layrs is no option (did you mean --layers?)", "see reprise train --help"});
+  check_refused({"predict", "gpt", "--zzzzzzzz"}, {"--zzzzzzzz is no option; see reprise predict --help"});
+  check_refused({"train", "gpt", "more"}, {"'more' is not expected here; see reprise train --help"});
+  check_refused({"nosuch"}, {"'nosuch' is no subcommand; there are train, compare, predict, info"});
+  check_refused({"--nosuch"}, {"--nosuch is no option"});
+  check_refused({}, {"a subcommand is required: train, compare, predict, info"});
+  check_refused({"predict", "gpt", "--fit", "foo"}, {"--fit", "'foo' is none of batch, seq"});
+  check_refused({"train", "lstm"}, {"'lstm' is none of gpt, resnet"});
+  check_refused({"train", "gpt", "--lr", "1", "--lr", "2"}, {"--lr is given 2 times; give it once"});
+  check_refused({"compare", "gpt", "--layers", "1", "--layers", "2"}, {"--layers is given 2 times"});
+  check_refused({"train", "gpt", "--segments", "blok"}, {"'blok' is not a setting", "or auto"});
+  check_refused({"predict", "gpt", "--device", "24gb"}, {"'24gb' is no device or capacity"});
+  check_refused({"train", "gpt", "--device", "24gb"}, {"'24gb' is no device; give cpu"});
+}
+
+TEST_CASE("help says what each option is by default", "[cli]") {
+  if (!available()) return;
+  for (const std::string command : {"train", "compare", "predict"}) {
+    std::string help;  // with single spaces, whatever the columns
+    for (const char c : run_program({command, "--help"}).output) {
+      if (c != '\n' && (c != ' ' || !help.ends_with(' '))) help += c;
+      if (c == '\n' && !help.ends_with(' ')) help += ' ';
+    }
+    CAPTURE(help);
+    for (const char* part :
+         {"tiny (default)", "resnet20 (default)", "--seed", "(default: 1)", "(default: cpu)",
+          "(default: float32)", "gpt 0.001, resnet 0.05", "cosine (default)", "gpt 0.1, resnet 0.0005",
+          "default: no limit", "gpt 1, resnet 0", "at most 256", "default 8", "default 64"})
+      CHECK_THAT(help, Contains(part));
+    CHECK_THAT(help, !Contains("[0, 1]") && !Contains("[]"));
+  }
+  CHECK_THAT(run_program({"train", "--help"}).output,
+             Contains("(default: none)") && Contains("(default: 300)"));
+  CHECK_THAT(run_program({"predict", "--help"}).output, !Contains("batch->"));
+}
+
+TEST_CASE("settings may stand apart, and one is one", "[cli]") {
+  if (!available()) return;
+  const Ended ended = run_program(Arguments{"compare"} + small_gpt() +
+                                  Arguments{"--steps", "1", "--segments", "none, blocks"});
+  CAPTURE(ended.output, ended.errors);
+  CHECK(ended.status == 0);
+  CHECK_THAT(ended.output, Contains("GPT: 1 layer,") && Contains("; 1 step\n") && Contains("\nblocks "));
+}
+
+TEST_CASE("a run that has diverged says so at the end", "[cli]") {
+  if (!available()) return;
+  const auto output = [](const std::string& command, const std::string& rate) {
+    return run_program({command,          "resnet", "--layers",   "1",        "--width",  "4",
+                        "--batch",        "8",      "--threads",  "1",        "--lr",     rate,
+                        "--steps",        "4",      "--schedule", "constant", "--warmup", "0",
+                        "--weight-decay", "0"})
+        .output;
+  };
+  CHECK_THAT(output("train", "1000000"), Contains("the run has diverged"));
+  CHECK_THAT(output("train", "0.001"), Contains("held-out loss") && !Contains("diverged"));
+  CHECK(reprise::cli::remark_on_loss(1e6).empty());
+  CHECK_FALSE(reprise::cli::remark_on_loss(std::numeric_limits<double>::infinity()).empty());
+  CHECK_FALSE(reprise::cli::remark_on_loss(std::nan("")).empty());
+}
+
+TEST_CASE("a compare that was interrupted leaves no empty folder that it made", "[cli]") {
+  if (!available()) return;
+  const Folder folder;
+  fs::create_directory(folder.path / "mine");
+  for (const std::string report : {"made", "made/within", "mine", "mine/within"}) {
+    CAPTURE(report);
+    Program program(Arguments{"compare"} + small_gpt() +
+                    Arguments{"--steps", "10000000", "--report", (folder.path / report).string()});
+    REQUIRE(program.wait_until_catches(SIGINT));
+    for (int i = 0; i < 1000 && !fs::exists(folder.path / report); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    program.send(SIGINT);
+    CHECK(program.wait().status == 130);
+    CHECK(files_of(folder.path) == std::vector<std::string>{"mine"});
+    CHECK(files_of(folder.path / "mine").empty());
+  }
+}
+
 TEST_CASE("sizes that cannot be are refused", "[cli]") {
   if (!available()) return;
   const Folder folder;
   const std::string data = folder.write("text", text(1000));
   check_refused({"train", "gpt", "--width", "16", "--heads", "3"}, {"16", "3 heads"});
-  check_refused({"train", "gpt", "--dropout", "1"}, {"dropout"});
+  check_refused({"train", "gpt", "--dropout", "1.5"}, {"dropout"});
   check_refused({"train", "gpt", "--dropout", "nan"}, {"dropout"});
   check_refused({"train", "gpt", "--vocab", "3", "--data", data}, {"--vocab 3", "10"});
   check_refused({"train", "gpt", "--seq", "100", "--data", data}, {"--seq 100", "validation"});
@@ -182,6 +268,7 @@ TEST_CASE("train gpt writes text and losses", "[cli]") {
   CHECK(result.at("train_loss").get<double>() > 0);
   CHECK(result.at("val_loss").get<double>() > 0);
   CHECK(result.at("losses").size() == 3);
+  CHECK(result.at("interrupted") == false);
   CHECK(result.at("peak_activation_bytes").get<std::int64_t>() > 0);
   CHECK(files_of(folder.path) == std::vector<std::string>{"result.json"});
 }
@@ -264,6 +351,18 @@ TEST_CASE("Ctrl-C ends a run cleanly", "[cli]") {
     CHECK(Clock::now() - sent < std::chrono::seconds(2));
     CHECK(ended.status == 130);
     CHECK_THAT(ended.output, Contains("interrupted"));
-    CHECK(files_of(folder.path).empty());
+    if (command == "compare") {
+      CHECK(files_of(folder.path).empty());
+      continue;
+    }
+    const nlohmann::json kept = read_json(folder / "result.json");
+    CHECK(kept.at("interrupted") == true);
+    CHECK(kept.at("val_loss").is_null());
+    REQUIRE(kept.at("losses").size() > 0);
+    CHECK(kept.at("steps") == kept.at("losses").size());
+    char last[64];
+    std::snprintf(last, sizeof last, "last loss %.4f\n", kept.at("losses").back().get<double>());
+    CHECK_THAT(ended.output, Contains("interrupted after ") && Contains(last));
+    CHECK(files_of(folder.path) == std::vector<std::string>{"result.json"});
   }
 }

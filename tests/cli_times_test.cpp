@@ -5,7 +5,6 @@
 #include "cli/report/page.h"
 #include "cli/step_times.h"
 #include "cli_support.h"
-#include "report_support.h"
 #include "temporary_folder.h"
 
 using namespace reprise::cli;
@@ -51,8 +50,14 @@ TEST_CASE("an overhead is a number only where the steps allow one", "[cli][times
 }
 
 TEST_CASE("the page's headline gives no time where that would be chance", "[cli][times][report]") {
-  Report report{.runs = {{.segments = "none", .peak_activations = 4 << 20, .step_ms = 10},
-                         {.segments = "blocks", .peak_activations = 1 << 20, .step_ms = 12}}};
+  Report report;
+  report.runs.resize(2);
+  report.runs[0].segments = "none";
+  report.runs[1].segments = "blocks";
+  report.runs[0].peak_activations = 4 << 20;
+  report.runs[1].peak_activations = 1 << 20;
+  report.runs[0].step_ms = 10;
+  report.runs[1].step_ms = 12;
   CHECK_THAT(report_page(report), Contains("(25 %), +20.0 % time</p>"));
   report.runs[0].certain_time = false;
   report.remark = "noisy: the machine was busy";

@@ -92,6 +92,9 @@ TEST_CASE("times, rates and ratios are short and have units", "[presentation]") 
   CHECK(format_ms(245e3) == "4 min 05 s");
   CHECK(format_ms(7380e3) == "2 h 03 min");
   CHECK(format_ms(kInfinity) == "–");
+  CHECK(format_counted(1, "layer") == "1 layer");
+  CHECK(format_counted(0, "layer") == "0 layers");
+  CHECK(format_counted(1024, "layer") == "1,024 layers");
   CHECK(format_ms_range(1772, 5846, 2640) == "1.77–5.85 s");
   CHECK(format_ms_range(412, 1204, 998) == "412–1204 ms");
   CHECK(format_ms_range(0.9, 1.2, 0.95) == "900–1200 µs");

@@ -20,7 +20,7 @@ Device parse_device(std::string_view text) {
     if (error == std::errc() && end == digits.data() + digits.size() && index >= 0 && index < 64)
       return Device::cuda(index);
   }
-  throw ValueError(fmt::format("[device] '{}' is none; give cpu, cuda or cuda:N", text));
+  throw ValueError(fmt::format("[device] '{}' is no device; give cpu, cuda or cuda:N", text));
 }
 
 int cuda_device_count() { return kernels::cuda::device_count(); }

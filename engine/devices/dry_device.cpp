@@ -40,8 +40,10 @@ constexpr std::array kUnits{Unit{"GiB", 0x1p30}, Unit{"MiB", 0x1p20}, Unit{"KiB"
                             Unit{"MB", 1e6},     Unit{"KB", 1e3},     Unit{"B", 1}};
 
 [[noreturn]] void throw_unknown(std::string_view text) {
-  throw ValueError(fmt::format(
-      "[profile] '{}' is none; give cpu, h200, h100, a100, rtx4090 or a capacity such as 24GiB", text));
+  throw ValueError(
+      fmt::format("[profile] '{}' is no device or capacity; give cpu, h200, h100, a100, rtx4090 or a "
+                  "capacity such as 24GiB",
+                  text));
 }
 
 /// Bytes of "24GiB"; negative when the text is no such thing.

@@ -27,6 +27,7 @@ setup-all:
 	@tools/setup.sh clang-format clang-tidy
 
 demo: setup
+	@echo "The demo takes 3 to 4 minutes on two free cores, the build of the program among them"
 	@$(BUILD) release reprise_cli
 	@tools/demo.sh build/release/bin/reprise $(if $(DATA),--data "$(DATA)")
 

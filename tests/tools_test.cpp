@@ -1,4 +1,5 @@
-// The scripts that change something on the user's machine: what they refuse, and that they ask first.
+// The scripts: what those that change something on the user's machine refuse, that they ask first, and what long
+// ones say.
 #include <catch2/catch.hpp>
 #include <fstream>
 
@@ -93,6 +94,65 @@ TEST_CASE("setup says what it would install, and asks where it needs leave", "[t
     CHECK((ended.status == 0) == row.installs);
     if (!row.installs) CHECK(done.empty());
   }
+}
+
+TEST_CASE("the demo lets waiting threads sleep on a busy machine, and says so", "[tools]") {
+  const TemporaryFolder folder;
+  const auto program = [&](const char* name, const std::string& text) {
+    write(folder.path / name, "#!/bin/bash\n" + text + "\n");
+    fs::permissions(folder.path / name, fs::perms::owner_all);
+  };
+  program("program", "echo \"policy '${OMP_WAIT_POLICY:-}' for $1 $2\"");
+  fs::create_directories(folder.path / "tools");
+  fs::copy_file(kTools + "/demo.sh", folder.path / "tools/demo.sh");
+  const auto demo = [&](const std::string& processors, const std::string& variables) {
+    program("bin/nproc",
+            "echo " + processors);  // any load is above half of -1, and none above half of a million
+    return run_command({"bash", "-c",
+                        "env -u OMP_WAIT_POLICY PATH='" + (folder.path / "bin").string() + "':\"$PATH\" " +
+                            variables + " '" + (folder.path / "tools/demo.sh").string() + "' '" +
+                            (folder.path / "program").string() + "'"});
+  };
+  struct Row {
+    const char *processors, *variables, *policy;
+    bool said;
+  };
+  for (const Row& row : {Row{"-1", "", "passive", true}, Row{"1000000", "", "", false},
+                         Row{"-1", "OMP_WAIT_POLICY=active", "active", false}}) {
+    CAPTURE(row.processors, row.variables);
+    const Ended ended = demo(row.processors, row.variables);
+    CAPTURE(ended.output, ended.errors);
+    CHECK(ended.status == 0);
+    CHECK_THAT(ended.output, Catch::Matchers::StartsWith("The demo takes about ") &&
+                                 Contains("policy '" + std::string(row.policy) + "' for train gpt") &&
+                                 Contains("policy '" + std::string(row.policy) + "' for predict gpt"));
+    CHECK((ended.output.find("The machine is busy (load ") != std::string::npos) == row.said);
+  }
+}
+
+TEST_CASE("a build that nobody watches says how far it is, what fails, and that it failed", "[tools]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder.path / "tools");
+  fs::copy_file(kTools + "/build.sh", folder.path / "tools/build.sh");
+  write(folder.path / "build/release/build.ninja", "");
+  const auto build = [&](const std::string& ninja) {
+    write(folder.path / "bin/ninja", "#!/bin/bash\n" + ninja + "\n");
+    fs::permissions(folder.path / "bin/ninja", fs::perms::owner_all);
+    return run_command({"bash", "-c",
+                        "PATH='" + (folder.path / "bin").string() + "':\"$PATH\" '" +
+                            (folder.path / "tools/build.sh").string() + "' release thing"});
+  };
+  const Ended ended = build("for i in {1..40}; do echo \"[$i/40] Building thing $i\"; done");
+  CAPTURE(ended.output, ended.errors);
+  CHECK(ended.status == 0);
+  CHECK(std::count(ended.output.begin(), ended.output.end(), '\n') ==
+        12);  // ten, what is built, and the time
+  CHECK_THAT(ended.output, Contains("\n  10 % (4 of 40)\n") && Contains("\n  100 % (40 of 40)\n") &&
+                               Contains("\nBuilt build/release in "));
+  const Ended failed =
+      build("echo '[1/40] Building'; echo 'FAILED: thing.o'; echo 'thing.cpp:1: error'; exit 1");
+  CHECK(failed.status == 1);
+  CHECK_THAT(failed.output, Contains("FAILED: thing.o\nthing.cpp:1: error\n") && !Contains("Built"));
 }
 
 TEST_CASE("bundling headers replaces nothing that is not a bundle", "[tools]") {

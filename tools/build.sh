@@ -19,8 +19,22 @@ if [ ! -f "$directory/build.ninja" ]; then
   grep '^-- Reprise' "$directory/configure.log" || true
 fi
 
-quiet=(--quiet)
-if [ -t 1 ]; then quiet=(); fi
+# Ninja's lines where somebody watches; else one every tenth of the way, and all that fails.
+tenths() {
+  awk '
+    match($0, /^\[[0-9]+\/[0-9]+\] /) {
+      split(substr($0, 2, RLENGTH - 3), steps, "/")
+      tenth = int(10 * steps[1] / steps[2])
+      if (tenth > last) { last = tenth; printf "  %d %% (%d of %d)\n", 10 * tenth, steps[1], steps[2]; fflush() }
+      next
+    }
+    /^-- / || /^ninja: (Entering directory|no work to do)/ { next }
+    { print; fflush() }'
+}
 echo "Building $directory${1:+ ($*)}"
-NINJA_STATUS='[%f/%t] ' ninja -C "$directory" -j"$jobs" "${quiet[@]}" "$@"
+if [ -t 1 ]; then
+  NINJA_STATUS='[%f/%t] ' ninja -C "$directory" -j"$jobs" "$@"
+else
+  NINJA_STATUS='[%f/%t] ' ninja -C "$directory" -j"$jobs" "$@" | tenths
+fi
 echo "Built $directory in $((SECONDS - seconds_before)) s"

@@ -1,10 +1,11 @@
 // The program `reprise` as its user meets it: results, messages, exit statuses, files.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <cstdio>
 #include <fstream>
 #include <limits>
 #include <thread>
@@ -360,8 +361,7 @@ TEST_CASE("Ctrl-C ends a run cleanly", "[cli]") {
     CHECK(kept.at("val_loss").is_null());
     REQUIRE(kept.at("losses").size() > 0);
     CHECK(kept.at("steps") == kept.at("losses").size());
-    char last[64];
-    std::snprintf(last, sizeof last, "last loss %.4f\n", kept.at("losses").back().get<double>());
+    const std::string last = fmt::format("last loss {:.4f}\n", kept.at("losses").back().get<double>());
     CHECK_THAT(ended.output, Contains("interrupted after ") && Contains(last));
     CHECK(files_of(folder.path) == std::vector<std::string>{"result.json"});
   }

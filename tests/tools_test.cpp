@@ -1,5 +1,5 @@
-// The scripts: what those that change something on the user's machine refuse, that they ask first, and what long
-// ones say.
+// The scripts: what those that change something on the user's machine refuse, that they ask first, and what
+// long ones say.
 #include <catch2/catch.hpp>
 #include <fstream>
 

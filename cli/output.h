@@ -36,7 +36,8 @@ int status_with_output(int status);
 /// Thrown where work stops because nobody would learn its results.
 struct NobodyListens {};
 
-/// Opens /dev/null for standard streams that are closed, so that no file that is opened takes their place.
+/// Opens /dev/null for standard streams that are closed, whose output nobody wants, so that no file that is
+/// opened takes their place.
 void open_standard_streams();
 
 }  // namespace reprise::cli

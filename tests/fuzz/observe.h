@@ -45,9 +45,17 @@ struct Observation {
 
 using Log = std::vector<Observation>;
 
+/// Every bit of a word in every bit of the result (MurmurHash3's last step).
+inline std::uint64_t spread(std::uint64_t z) {
+  z = (z ^ (z >> 33)) * 0xff51afd7ed558ccdu;
+  z = (z ^ (z >> 33)) * 0xc4ceb9fe1a85ec53u;
+  return z ^ (z >> 33);
+}
+
+/// A number of both words and of their order. `b` is spread first: a product alone moves a difference only
+/// towards the high bits, and two in the highest would take each other back.
 inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t z = (a ^ b) * 0x9e3779b97f4a7c15u;
-  return (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9u;
+  return spread(a * 0x9e3779b97f4a7c15u + spread(b));
 }
 
 /// Of sizes, type and every bit of the elements; reads the memory and nothing else. 0 of an undefined tensor.

@@ -8,8 +8,9 @@
 
 namespace reprise::nn {
 
-/// FNV-1a (64 bits, in words of eight bytes) over sizes, types and elements in row-major order; 16
-/// hexadecimal digits. An undefined tensor counts as such.
+/// XXH64 over type and sizes (in words of eight bytes) and then the elements in row-major order, each the
+/// seed of the next, tensor by tensor; 16 hexadecimal digits. An undefined tensor counts as such. Throws
+/// TapeError for a tensor on a dry device, which has no elements.
 std::string digest(std::span<const Tensor> tensors);
 
 }  // namespace reprise::nn

@@ -234,3 +234,40 @@ TEST_CASE("rates that are set ahead give the bits of a plain step", "[nn]") {
   parameter.set_grad(ones({2}));
   CHECK_THROWS_AS(optimiser.step_with_rates({}), TapeError);
 }
+
+TEST_CASE("rates that were set ahead are for the parameters that had a gradient then", "[nn][optim]") {
+  Tensor a = ones({1}).set_requires_grad(true), b = ones({1}).set_requires_grad(true);
+  nn::AdamW optimiser({{{a, b}, 0.0}});
+  const auto only = [&](bool of_a, bool of_b) {
+    a.set_grad(of_a ? ones({1}) : Tensor());
+    b.set_grad(of_b ? ones({1}) : Tensor());
+  };
+  only(true, false);
+  for (int i = 0; i < 50; ++i) optimiser.step(0.0);
+  std::vector<Tensor> all = optimiser.state();
+  all.insert(all.end(), {a, b});
+  const auto refused = [&](const char* what) {
+    const std::string before = nn::digest(all);
+    CHECK_THROWS_WITH(optimiser.step_with_rates({}), Contains("[AdamW] step_with_rates: ") && Contains(what));
+    CHECK(nn::digest(all) == before);
+  };
+  a.set_name("a");
+  b.set_name("b");
+  optimiser.set_rates(0.1);
+  only(false, true);  // as many as before
+  refused("'a' (1) has no gradient, but had one");
+  only(true, true);
+  refused("'b' (1) has a gradient, but had none");
+  only(false, false);
+  refused("'a' (1) has no gradient");
+  only(true, false);
+  optimiser.step_with_rates({});
+  optimiser.step_with_rates({});  // again, as a captured graph is warmed up
+  optimiser.step(0.1);
+  refused("has taken another step");
+  only(false, true);
+  optimiser.set_rates(0.1);
+  optimiser.step_with_rates({});
+  CHECK(b.item<float>() == Approx(0.9));  // the first step of AdamW is the learning rate
+}
+

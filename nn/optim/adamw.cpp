@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <limits>
 
 #include "reprise/device.h"
@@ -94,6 +96,17 @@ void AdamW::step(double lr, double gradient_scale) {
   step(lr, scale_tensor("AdamW", gradient_scale, device_));
 }
 
+namespace {
+constexpr std::int64_t kNoGradient = -1;
+}
+
+std::vector<std::int64_t> AdamW::steps_of_those_with_gradients() const {
+  std::vector<std::int64_t> steps;
+  for (const Entry& entry : entries_)
+    steps.push_back(entry.parameter.grad().defined() ? entry.steps : kNoGradient);
+  return steps;
+}
+
 void AdamW::set_rates(double lr) {
   require_rate("AdamW", lr);
   const std::vector<Launch> all = launches(1);
@@ -111,13 +124,22 @@ void AdamW::set_rates(double lr) {
   for (const Launch& launch : all) {
     for (Entry* entry : launch.entries) ++entry->steps;
   }
+  announced_ = steps_of_those_with_gradients();
 }
 
 void AdamW::step_with_rates(const Tensor& gradient_scale) {
-  const std::vector<Launch> all = launches(0);
-  if (rates_.defined() ? rates_.numel() != static_cast<std::int64_t>(3 * all.size()) : !all.empty())
-    throw TapeError("[AdamW] step_with_rates: other parameters have gradients than at the last set_rates");
-  run(all, 0, gradient_scale, rates_);
+  const std::vector<std::int64_t> steps = steps_of_those_with_gradients();
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const std::int64_t announced = announced_.empty() ? kNoGradient : announced_[i];
+    if (steps[i] == announced) continue;
+    throw TapeError(
+        fmt::format("[AdamW] step_with_rates: {} {} at the last set_rates; call set_rates before it",
+                    describe(*entries_[i].parameter.value()),
+                    announced == kNoGradient  ? "has a gradient, but had none"
+                    : steps[i] == kNoGradient ? "has no gradient, but had one"
+                                              : "has taken another step than the one counted"));
+  }
+  run(launches(0), 0, gradient_scale, rates_);
 }
 
 void AdamW::zero_grad() {

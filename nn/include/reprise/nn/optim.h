@@ -44,7 +44,8 @@ class AdamW {
   /// Every parameter that has a gradient now takes part.
   void set_rates(double lr);
   /// The update of the step that `set_rates` announced. It changes nothing on the host: a captured graph may
-  /// replay it after each `set_rates`.
+  /// replay it after each `set_rates`. Throws TapeError, before anything is changed, where the parameters
+  /// that have a gradient are not those of the last `set_rates`, or have taken another step since.
   void step_with_rates(const Tensor& gradient_scale);
   void zero_grad();
   std::vector<Tensor> state() const;
@@ -58,6 +59,7 @@ class AdamW {
   };
   struct Launch;
   std::vector<Launch> launches(std::int64_t ahead);
+  std::vector<std::int64_t> steps_of_those_with_gradients() const;
   void run(const std::vector<Launch>& all, double lr, const Tensor& gradient_scale, const Tensor& rates);
 
   AdamWOptions options_;
@@ -65,6 +67,7 @@ class AdamW {
   std::vector<Entry> entries_;
   std::vector<const Storage*> changed_;  // by a step, sorted
   Tensor rates_;                         // (launches, 3)
+  std::vector<std::int64_t> announced_;  // by set_rates: every entry's step, -1 for those without a gradient
 };
 
 struct SgdOptions {

@@ -271,3 +271,26 @@ TEST_CASE("rates that were set ahead are for the parameters that had a gradient 
   CHECK(b.item<float>() == Approx(0.9));  // the first step of AdamW is the learning rate
 }
 
+TEMPLATE_TEST_CASE("an optimiser moves, and is never copied", "[nn][optim]", nn::AdamW, nn::Sgd) {
+  STATIC_REQUIRE_FALSE(std::is_copy_constructible_v<TestType>);
+  STATIC_REQUIRE_FALSE(std::is_copy_assignable_v<TestType>);
+  const auto train = [](bool move) {
+    Tensor weight = parameter({5}, DType::bfloat16);
+    TestType optimiser({{{weight}, 0.1}});
+    for (int s = 1; s <= kSteps; ++s) {
+      weight.set_grad(gradient_of(s, weight));
+      if (move) {
+        optimiser.set_rates(0.1);
+        TestType moved = std::move(optimiser);
+        moved.step_with_rates({});
+        optimiser = std::move(moved);
+      } else {
+        optimiser.step(0.1);
+      }
+    }
+    std::vector<Tensor> all = optimiser.state();
+    all.push_back(weight);
+    return nn::digest(all);
+  };
+  CHECK(train(true) == train(false));
+}

@@ -32,6 +32,11 @@ class AdamW {
   /// for integers and for different devices, ValueError for a parameter in two groups, for two that share
   /// elements in memory, and for options and weight decays outside their range.
   explicit AdamW(const std::vector<ParameterGroup>& groups, const AdamWOptions& options = {});
+  // A copy would share the moments, but not the count of steps.
+  AdamW(const AdamW&) = delete;
+  AdamW& operator=(const AdamW&) = delete;
+  AdamW(AdamW&&) = default;
+  AdamW& operator=(AdamW&&) = default;
   /// One update with learning rate `lr`, every gradient times `gradient_scale`. Throws before anything is
   /// changed: ValueError for a rate that is negative or no number, and for a scale that is no number.
   void step(double lr, double gradient_scale = 1.0);
@@ -79,6 +84,10 @@ struct SgdOptions {
 class Sgd {
  public:
   explicit Sgd(const std::vector<ParameterGroup>& groups, const SgdOptions& options = {});
+  Sgd(const Sgd&) = delete;
+  Sgd& operator=(const Sgd&) = delete;
+  Sgd(Sgd&&) = default;
+  Sgd& operator=(Sgd&&) = default;
   void step(double lr, double gradient_scale = 1.0);
   void step(double lr, const Tensor& gradient_scale);
   void set_rates(double lr);

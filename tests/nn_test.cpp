@@ -525,6 +525,59 @@ TEST_CASE("convert keeps values, gradients, names and what is shared, and goes b
   }
 }
 
+TEST_CASE("convert keeps gradient hooks, there and back", "[nn]") {
+  nn::Linear layer(2, 2), frozen(2, 2);
+  std::string calls;
+  layer.weight.on_gradient([&](const Tensor& gradient) {
+    calls += 'a';
+    return gradient * 0.0;
+  });
+  layer.weight.on_gradient([&](const Tensor& gradient) {
+    calls += 'b';
+    return gradient + 3.0;
+  });
+  frozen.weight.on_gradient([&](const Tensor&) {
+    calls += 'c';
+    return Tensor();
+  });
+  frozen.weight.set_requires_grad(false);
+  for (const DType dtype : {DType::float64, DType::bfloat16, DType::float32, DType::float32}) {
+    CAPTURE(name_of(dtype));
+    for (nn::Linear* module : {&layer, &frozen}) nn::convert(*module, dtype);
+    CHECK_FALSE(frozen.weight.requires_grad());
+    for (Tensor* tensor : {&layer.weight, &layer.bias}) tensor->clear_grad();
+    calls.clear();
+    sum(layer(ones({1, 2}, {.dtype = dtype}))).backward();
+    CHECK(calls == "ab");
+    CHECK(layer.weight.grad().dtype() == dtype);
+    CHECK(elements_of(layer.weight.grad().to(DType::float64)) == Doubles(4, 3));
+    CHECK(elements_of(layer.bias.grad().to(DType::float64)) == Doubles(2, 1));
+  }
+  frozen.weight.set_requires_grad(true);
+  calls.clear();
+  sum(frozen(ones({1, 2}))).backward();
+  CHECK(calls == "c");
+}
+
+TEST_CASE("convert refuses a member that was recorded, before anything is changed", "[nn]") {
+  struct Derived {
+    Tensor a = leaf_values({2, 3}), b = a * 2.0;
+    void visit(nn::Visitor& v) {
+      v.parameter("a", a);
+      v.buffer("b", b);
+    }
+  } module;
+  nn::name_tensors(module);
+  CHECK_THROWS_AS(nn::convert(module, DType::float32), TapeError);
+  CHECK_THROWS_WITH(nn::convert(module, DType::float32), Contains("[convert]") && Contains("detach()"));
+  CHECK(module.a.dtype() == DType::float64);
+  nn::convert(module, DType::float64);  // nothing to do
+  CHECK_FALSE(module.b.is_leaf());
+  module.b = module.b.detach();
+  nn::convert(module, DType::float32);
+  CHECK(module.b.dtype() == DType::float32);
+}
+
 namespace {
 /// A table, and rows of it as a parameter of their own.
 struct Rows {

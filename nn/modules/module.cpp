@@ -38,7 +38,7 @@ std::vector<Tensor> distinct(std::span<const Tensor> tensors) {
 
 namespace {
 
-/// A leaf of the tensor's values and gradient in another type, under its name.
+/// A leaf of the tensor's values and gradient in another type, under its name and with its gradient hooks.
 Tensor converted(const Tensor& tensor, DType dtype) {
   const NoGrad no_grad;
   const auto in_type = [dtype](const Tensor& from, Category category) {
@@ -51,7 +51,9 @@ Tensor converted(const Tensor& tensor, DType dtype) {
   Tensor result = in_type(tensor, Category::parameters);
   if (const Tensor gradient = tensor.grad(); gradient.defined())
     result.set_grad(in_type(gradient, Category::gradients));
-  return result.set_requires_grad(tensor.requires_grad()).set_name(tensor.name());
+  result.set_requires_grad(tensor.requires_grad()).set_name(tensor.name());
+  if (tensor.value()->extras != nullptr) result.value()->extras->hooks = tensor.value()->extras->hooks;
+  return result;
 }
 
 }  // namespace
@@ -65,6 +67,12 @@ void Conversion::prepare(const Tensor& tensor, bool is_parameter) {
   const DType statistics = dtype_ == DType::float64 ? DType::float64 : DType::float32;
   const DType wanted = is_parameter ? dtype_ : statistics;
   const bool stays = !is_floating(tensor.dtype()) || tensor.dtype() == wanted;
+  if (!stays && !tensor.is_leaf()) {
+    throw TapeError(
+        fmt::format("[convert] {} was recorded for backward; convert the tensors it was computed from and "
+                    "compute it again, or make its detach() the member",
+                    describe(*tensor.value())));
+  }
   for (const auto& [before, after] : made_) {
     if (before.value() == tensor.value()) return;
     if (!before.shares_storage_with(tensor) || (stays && after.value() == before.value())) continue;

@@ -105,8 +105,8 @@ class Conversion {
  public:
   /// Throws TypeError for a type that is not floating.
   explicit Conversion(DType dtype);
-  /// Makes the tensor's counterpart, which for a floating parameter has the type asked for, and for a
-  /// floating buffer that in which statistics are computed: float64 for float64, else float32.
+  /// Makes the tensor's counterpart, with its hooks, which for a floating parameter has the type asked for,
+  /// and for a floating buffer that in which statistics are computed: float64 for float64, else float32.
   void prepare(const Tensor& tensor, bool is_parameter);
   /// The counterpart of a tensor that was prepared; itself where nothing changes.
   Tensor operator()(const Tensor& tensor) const;
@@ -116,11 +116,11 @@ class Conversion {
   std::vector<std::pair<Tensor, Tensor>> made_;
 };
 
-/// Converts every parameter to `dtype`, with its gradient, and every floating buffer (running statistics) to
-/// float64 for float64, else to float32; integers stay, and what is shared stays shared. Throws TypeError for
-/// a type that is not floating, and ValueError for members that share memory without being one tensor, before
-/// anything is changed. Before an optimiser is made: it holds on to the
-/// parameters.
+/// Converts every parameter to `dtype`, with its gradient and its gradient hooks, and every floating buffer
+/// (running statistics) to float64 for float64, else to float32; integers stay, and what is shared stays
+/// shared. Throws before anything is changed: TypeError for a type that is not floating, TapeError for a
+/// member that was recorded for backward, and ValueError for members that share memory without being one
+/// tensor. Before an optimiser is made: it holds on to the parameters.
 template <class Module>
 void convert(Module& module, DType dtype) {
   Conversion conversion(dtype);

@@ -2,6 +2,9 @@
 // outside.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <memory>
+#include <thread>
 
 #include "reprise/reprise.h"
 #include "tape_support.h"
@@ -350,6 +353,25 @@ TEST_CASE("a transaction that is not committed puts buffers and generator back",
     turned.fill_(7);
   }
   CHECK(turned.to_vector<float>() == elements);
+}
+
+TEST_CASE("a transaction takes what it can put back, and puts back all it can", "[nn]") {
+  Tensor base = zeros({1}), other = zeros({2});
+  const Tensor recorded = leaf_values({2}) * 2.0;
+  for (const Tensor& bad : {expand(base, {3}), recorded, Tensor()}) {
+    CHECK_THROWS_WITH(nn::Transaction({other, bad}), Contains("[Transaction]"));
+    CHECK_THROWS_WITH(nn::Transaction({bad, other}), Contains("[Transaction]"));
+  }
+  // What a segment records is on this thread's tape, and no other thread may change it.
+  Tensor first = zeros({2}), last = zeros({2});
+  const checkpoint::Segment segment("s");
+  Tensor here = values({2}) + 1.0;
+  auto transaction = std::make_unique<nn::Transaction>(std::vector{first, here, last});
+  for (Tensor* buffer : {&first, &here, &last}) buffer->fill_(5);
+  std::thread([&] { transaction.reset(); }).join();
+  CHECK(elements_of(here) == Doubles{5, 5});
+  CHECK(elements_of(first) == Doubles{0, 0});
+  CHECK(elements_of(last) == Doubles{0, 0});
 }
 
 TEST_CASE("batch norm follows the batch's mean and unbiased variance", "[nn]") {

@@ -12,6 +12,8 @@ namespace reprise::nn {
 /// what it would have given.
 class Transaction {
  public:
+  /// Throws Error for an undefined buffer, TapeError for one that cannot be changed: an expanded one, and a
+  /// recorded one.
   explicit Transaction(std::vector<Tensor> buffers);
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;

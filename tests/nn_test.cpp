@@ -276,6 +276,31 @@ TEST_CASE("load_state changes nothing when a name or a shape is wrong", "[nn]") 
   CHECK(digest_of(state_of(to)) == before);
 }
 
+TEST_CASE("load_state changes nothing when one tensor has no values or cannot be changed", "[nn]") {
+  nn::BatchNorm2d norm(2);
+  const std::string before = digest_of(state_of(norm));
+  std::vector<nn::NamedTensor> good = copy_of(state_of(norm));
+  for (nn::NamedTensor& entry : good) entry.tensor.fill_(7);
+  for (std::size_t i = 0; i < good.size(); ++i) {
+    CAPTURE(good[i].name);
+    std::vector<nn::NamedTensor> dry = good;
+    dry[i].tensor = zeros(good[i].tensor.shape(), {.device = Device::dry(parse_profile("h100"))});
+    CHECK_THROWS_AS(nn::load_state(norm, dry), TapeError);
+    CHECK_THROWS_WITH(nn::load_state(norm, dry),
+                      Catch::Matchers::StartsWith("[load_state] '" + good[i].name + "' is on"));
+    CHECK(digest_of(state_of(norm)) == before);
+  }
+  const Tensor bias = norm.bias, shown = zeros({1});
+  norm.bias = expand(shown, {2});
+  CHECK_THROWS_WITH(nn::load_state(norm, good),
+                    Contains("[load_state]") && Contains("shows the same memory"));
+  CHECK(shown.item<float>() == 0);
+  norm.bias = bias;
+  CHECK(digest_of(state_of(norm)) == before);
+  nn::load_state(norm, good);
+  CHECK(elements_of(norm.weight.detach().to(DType::float64)) == Doubles{7, 7});
+}
+
 TEST_CASE("parameters start as in the papers", "[nn]") {
   manual_seed(17);
   nn::Gpt gpt({.vocabulary = 100, .context = 64, .layers = 8, .heads = 2, .width = 64});

@@ -136,9 +136,29 @@ struct Copy {
   Tensor to, from;
 };
 
+/// Throws what copying would, as far as that can be known ahead.
+void require_possible(const Copy& copy) {
+  require_changeable("load_state", copy.to);
+  if (copy.from.device().is_dry && !copy.to.device().is_dry) {
+    throw TapeError(
+        fmt::format("[load_state] '{}' is on {}, where tensors have no values; give one of a real device",
+                    copy.name, to_string(copy.from.device())));
+  }
+}
+
 bool shares_with_another(const std::vector<Copy>& copies, const Copy& self, const Tensor& tensor) {
   return std::any_of(copies.begin(), copies.end(),
                      [&](const Copy& copy) { return &copy != &self && tensor.shares_storage_with(copy.to); });
+}
+
+void copy_and_compare(const std::vector<Copy>& copies) {
+  for (Copy copy : copies) copy.to.copy_(copy.from);
+  for (const Copy& copy : copies) {
+    if (holds_same(copy.to, copy.from, copy.to.dtype())) continue;
+    throw ValueError(fmt::format(
+        "[load_state] '{}' shares memory with another member of the module, which is given other values",
+        copy.name));
+  }
 }
 
 /// Members that share memory without being one tensor, as a slice and the whole: what they are given must
@@ -146,13 +166,11 @@ bool shares_with_another(const std::vector<Copy>& copies, const Copy& self, cons
 void copy_overlapping(const std::vector<Copy>& copies) {
   std::vector<Tensor> before;
   for (const Copy& copy : copies) before.push_back(copy.to.clone());
-  for (Copy copy : copies) copy.to.copy_(copy.from);
-  for (const Copy& copy : copies) {
-    if (holds_same(copy.to, copy.from, copy.to.dtype())) continue;
+  try {
+    copy_and_compare(copies);
+  } catch (...) {
     for (std::size_t i = 0; i < copies.size(); ++i) Tensor(copies[i].to).copy_(before[i]);
-    throw ValueError(fmt::format(
-        "[load_state] '{}' shares memory with another member of the module, which is given other values",
-        copy.name));
+    throw;
   }
 }
 
@@ -177,7 +195,7 @@ void copy_state(const std::vector<NamedTensor>& members, const std::vector<Named
   std::vector<Copy> copies;
   for (const auto& [tensor, names] : tensors) {
     copies.push_back({names.front(), tensor, given_for(tensor, names, given)});
-    require_changeable("load_state", tensor);
+    require_possible(copies.back());
   }
   if (!given.empty()) throw Error(fmt::format("[load_state] the module has no '{}'", given.begin()->first));
   // A source may be another member, as when two are swapped: all are read before the first is written.

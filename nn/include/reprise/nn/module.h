@@ -167,8 +167,8 @@ std::int64_t count_elements(const std::vector<Tensor>& tensors);
 
 /// Copies `state` into the members of the same names, from any device and type. A tensor that has several
 /// names (tied weights) needs one of them. Throws Error naming what is missing, unknown, given twice, of
-/// another shape, or given with different values for two names of one tensor or where two members share
-/// memory; nothing is changed then.
+/// another shape, without values (of a dry device), or given with different values for two names of one
+/// tensor or where two members share memory; nothing is changed then.
 template <class Module>
 void load_state(Module& module, const std::vector<NamedTensor>& state);
 

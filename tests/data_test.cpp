@@ -511,3 +511,46 @@ TEST_CASE("image batches refuse what does not fit", "[data]") {
              }),
              Contains("padding -1"));
 }
+
+TEST_CASE("image sets that do not hold what they say are refused", "[data]") {
+  const ImageSet good = draw_shapes(5, 0, 1).train;
+  const Normalisation normalisation = normalisation_of(good);
+  std::vector<float> pixels(3072);
+  std::vector<std::int64_t> labels(1);
+  const std::array<std::int64_t, 1> last{4};
+  const auto fill = [&](const ImageSet& set, const Normalisation& scale) {
+    image_batch(set, scale, last, std::span(pixels), std::span(labels));
+  };
+  CHECK_NOTHROW(fill(good, normalisation));
+  const std::pair<const char*, void (*)(ImageSet&)> lies[] = {
+      {"holds 0", [](ImageSet& set) { set.pixels.clear(); }},
+      {"needs 15360 pixels, but holds 15359", [](ImageSet& set) { set.pixels.pop_back(); }},
+      {"needs 15360 pixels, but holds 15361", [](ImageSet& set) { set.pixels.push_back(0); }},
+      {"a set of 6 images", [](ImageSet& set) { set.count = 6; }},
+      {"a set of -1 images", [](ImageSet& set) { set.count = -1; }},
+      {"3 x 0 x 32 cannot be", [](ImageSet& set) { set.height = 0; }},
+      {"3 x 32 x -32 cannot be", [](ImageSet& set) { set.width = -32; }},
+      {"does not fit 64 bits",
+       [](ImageSet& set) {
+         set.count = std::int64_t{1} << 54;
+         set.pixels.clear();
+       }},
+  };
+  for (const auto& [what, lie] : lies) {
+    ImageSet set = good;
+    lie(set);
+    CHECK_THAT(error_of([&] { fill(set, normalisation); }), Contains("[image_batch]") && Contains(what));
+    CHECK_THAT(error_of([&] { normalisation_of(set); }), Contains("[normalisation_of]") && Contains(what));
+  }
+  for (const std::size_t count : {0u, 4u, 6u}) {
+    ImageSet set = good;
+    set.labels.resize(count);
+    CHECK_THAT(error_of([&] { fill(set, normalisation); }),
+               Contains("[image_batch] a set of 5 images holds " + std::to_string(count) + " labels"));
+  }
+  for (const float deviation : {0.0f, -1.0f, std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    Normalisation scale = normalisation;
+    scale.deviation[1] = deviation;
+    CHECK_THAT(error_of([&] { fill(good, scale); }), Contains("[image_batch] normalisation of channel 1"));
+  }
+}

@@ -60,14 +60,43 @@ std::vector<Scale> scales_of(const Normalisation& normalisation) {
   return scales;
 }
 
+/// Throws ShapeError unless the set holds as many pixels as it says.
+void require_pixels(const char* operation, const ImageSet& set) {
+  const auto named = [&](const std::string& what) {
+    return "[" + std::string(operation) + "] a set of " + std::to_string(set.count) + " images of " +
+           std::to_string(set.channels) + " x " + std::to_string(set.height) + " x " +
+           std::to_string(set.width) + " " + what;
+  };
+  if (set.count < 0 || set.channels < 1 || set.height < 1 || set.width < 1)
+    throw ShapeError(named("cannot be; give sizes of at least 1"));
+  std::int64_t pixels = set.count;
+  for (const int size : {set.channels, set.height, set.width})
+    pixels = checked::multiply(operation, pixels, size);
+  if (set.pixels.size() == static_cast<std::size_t>(pixels)) return;
+  throw ShapeError(named("needs " + std::to_string(pixels) + " pixels, but holds " +
+                         std::to_string(set.pixels.size()) + "; give all that it counts"));
+}
+
 void check_batch(const ImageSet& set, const Normalisation& normalisation,
                  std::span<const std::int64_t> indices, std::size_t pixels, std::size_t labels,
                  const std::optional<Augmentation>& augmentation) {
+  require_pixels("image_batch", set);
+  if (set.labels.size() != static_cast<std::size_t>(set.count)) {
+    throw ShapeError("[image_batch] a set of " + std::to_string(set.count) + " images holds " +
+                     std::to_string(set.labels.size()) + " labels; give one for each");
+  }
   const auto channels = static_cast<std::size_t>(set.channels);
   if (normalisation.mean.size() != channels || normalisation.deviation.size() != channels) {
     throw ShapeError("[image_batch] normalisation of " + std::to_string(normalisation.mean.size()) +
                      " channels for images of " + std::to_string(channels) +
                      "; take it from normalisation_of");
+  }
+  for (std::size_t channel = 0; channel < channels; ++channel) {
+    const float mean = normalisation.mean[channel], deviation = normalisation.deviation[channel];
+    if (std::isfinite(mean) && std::isfinite(deviation) && deviation > 0) continue;
+    throw ValueError("[image_batch] normalisation of channel " + std::to_string(channel) + " by mean " +
+                     std::to_string(mean) + " and deviation " + std::to_string(deviation) +
+                     "; give finite numbers, the deviation above 0");
   }
   const std::size_t needed = indices.size() * static_cast<std::size_t>(set.image_bytes());
   if (pixels != needed || labels != indices.size()) {
@@ -89,7 +118,9 @@ void check_batch(const ImageSet& set, const Normalisation& normalisation,
 }  // namespace
 
 Normalisation normalisation_of(const ImageSet& set) {
-  if (set.pixels.empty()) throw ValueError("[normalisation_of] the set holds no images; load some first");
+  if (set.count == 0 && set.pixels.empty())
+    throw ValueError("[normalisation_of] the set holds no images; load some first");
+  require_pixels("normalisation_of", set);
   const auto plane = static_cast<std::size_t>(set.height) * static_cast<std::size_t>(set.width);
   const auto channels = static_cast<std::size_t>(set.channels);
   Normalisation result;

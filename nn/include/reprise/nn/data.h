@@ -120,7 +120,8 @@ struct Normalisation {
   std::vector<float> deviation;
 };
 
-/// Measures a set; throws ValueError when it is empty.
+/// Measures a set; throws ValueError when it is empty, ShapeError when it does not hold the pixels that it
+/// says.
 Normalisation normalisation_of(const ImageSet& set);
 
 /// The numbers 0 ... count - 1 in the order in which an epoch visits them: a pure function of (count, seed,
@@ -138,8 +139,9 @@ struct Augmentation {
 
 /// Writes the images `indices` as (pixel / 255 - mean) / deviation into `pixels` (batch, channels, height,
 /// width) and their labels into `labels` (batch); batch is the number of indices. Label is std::int32_t or
-/// std::int64_t. Throws ShapeError when the spans or the normalisation do not fit, ValueError for an index
-/// outside the set or a padding outside [0, 1024].
+/// std::int64_t. Throws ShapeError when the set does not hold the pixels and labels that it says, or the
+/// spans or the normalisation do not fit; ValueError for an index outside the set, a deviation that is not
+/// above 0, and a padding outside [0, 1024].
 template <class Label>
 void image_batch(const ImageSet& set, const Normalisation& normalisation,
                  std::span<const std::int64_t> indices, std::span<float> pixels, std::span<Label> labels,

@@ -211,6 +211,48 @@ TEST_CASE("sizes that do not fit together are refused", "[nn]") {
   CHECK_THROWS_AS(resnet(zeros({2, 1, 8, 8})), ShapeError);
 }
 
+TEST_CASE("sizes that no memory could hold are refused by the layer's name", "[nn]") {
+  const std::int64_t large = std::int64_t{1} << 32, huge = std::int64_t{1} << 62;
+  const auto refused = [](auto&& make, const char* who) {
+    CAPTURE(who);
+    CHECK_THROWS_AS(make(), ShapeError);
+    CHECK_THROWS_WITH(make(), Catch::Matchers::StartsWith(std::string("[") + who + "]"));
+  };
+  refused([&] { nn::Conv2d(1, 1, large); }, "Conv2d");
+  refused([&] { nn::Conv2d(1, large, large / 2); }, "Conv2d");
+  refused([&] { nn::Conv2d(huge, 4, 1); }, "shape");
+  refused([&] { nn::Linear(large, large); }, "shape");
+  refused([&] { nn::Embedding(large, large); }, "shape");
+  refused([&] { nn::LayerNorm{huge}; }, "shape");
+  refused([&] { nn::RmsNorm{huge}; }, "shape");
+  refused([&] { nn::BatchNorm2d{huge}; }, "shape");
+  refused([&] { nn::CausalSelfAttention({.heads = 1, .width = huge}); }, "gpt");
+  refused([&] { nn::Mlp({.heads = 1, .width = huge}); }, "gpt");
+  refused([&] { nn::Resnet({.block = nn::BlockKind::bottleneck, .stages = {1}, .width = huge}); }, "resnet");
+  refused([&] { nn::Resnet({.stages = std::vector<std::int64_t>(64, 1), .width = 1}); }, "resnet");
+  refused([&] { nn::Resnet({.stages = std::vector<std::int64_t>(70, 1), .width = 1}); }, "resnet");
+
+  for (const std::int64_t size : {std::int64_t{0}, std::int64_t{-1}, INT64_MIN}) {
+    const auto no_size = [](auto&& make, const char* who) {
+      CAPTURE(who);
+      CHECK_THROWS_AS(make(), ValueError);
+      CHECK_THROWS_WITH(make(), Catch::Matchers::StartsWith(std::string("[") + who + "]"));
+    };
+    no_size([&] { nn::Linear(size, 3); }, "Linear");
+    no_size([&] { nn::Linear(3, size); }, "Linear");
+    no_size([&] { nn::Conv2d(1, 1, size); }, "Conv2d");
+    no_size([&] { nn::Conv2d(1, 1, 3, size); }, "Conv2d");
+    no_size([&] { nn::Conv2d(1, 1, 3, 1, std::min<std::int64_t>(size, -1)); }, "Conv2d");
+    no_size([&] { nn::Conv2d(1, 1, 3, 1, 0, false, size); }, "Conv2d");
+    no_size([&] { nn::Conv2d(1, 1, 3, 1, 0, false, 1, size); }, "Conv2d");
+    no_size([&] { nn::BatchNorm2d{size}; }, "BatchNorm2d");
+    no_size([&] { nn::LayerNorm{size}; }, "LayerNorm");
+    no_size([&] { nn::RmsNorm{size}; }, "RmsNorm");
+    no_size([&] { nn::Embedding(size, 3); }, "Embedding");
+    no_size([&] { nn::Embedding(3, size); }, "Embedding");
+  }
+}
+
 TEST_CASE("train and evaluate switch dropout and batch norm", "[nn]") {
   manual_seed(3);
   nn::Gpt gpt(small_gpt());

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <random>
 
+#include "reprise/checked.h"
+
 namespace reprise::nn {
 namespace {
 
@@ -74,7 +76,7 @@ void check(const GptConfig& config) {
 }
 
 CausalSelfAttention::CausalSelfAttention(const GptConfig& config)
-    : c_attn(gpt_linear(config.width, 3 * config.width)),
+    : c_attn(gpt_linear(config.width, checked::multiply("gpt", 3, config.width))),
       c_proj(gpt_linear(config.width, config.width, residual_deviation(config))),
       resid_dropout{.p = config.dropout},
       heads(config.heads) {}
@@ -92,8 +94,8 @@ void CausalSelfAttention::visit(Visitor& v) {
 }
 
 Mlp::Mlp(const GptConfig& config)
-    : c_fc(gpt_linear(config.width, 4 * config.width)),
-      c_proj(gpt_linear(4 * config.width, config.width, residual_deviation(config))),
+    : c_fc(gpt_linear(config.width, checked::multiply("gpt", 4, config.width))),
+      c_proj(gpt_linear(c_fc.weight.size(1), config.width, residual_deviation(config))),
       dropout{.p = config.dropout} {}
 
 Tensor Mlp::operator()(Tensor x) const {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "reprise/checked.h"
+
 namespace reprise::nn {
 namespace {
 
@@ -60,6 +62,9 @@ void check(const ResnetConfig& config) {
         std::pair{"the number of image channels", config.channels}}) {
     if (value < 1) throw ValueError(fmt::format("[resnet] {} is {}; it must be at least 1", what, value));
   }
+  std::int64_t widest = checked::multiply("resnet", outputs(config.block, 1), config.width);
+  for (std::size_t stage = 1; stage < config.stages.size(); ++stage)
+    widest = checked::multiply("resnet", widest, 2);
   for (const std::int64_t blocks : config.stages) {
     if (blocks < 1) throw ValueError(fmt::format("[resnet] a stage of {} blocks; give at least 1", blocks));
   }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "reprise/checked.h"
 #include "reprise/device.h"
 #include "reprise/in_place.h"
 #include "reprise/kernels/norm.h"
@@ -66,9 +67,12 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int6
                std::int64_t padding, bool has_bias, std::int64_t groups, std::int64_t dilation) {
   for (const auto& [what, value] :
        {std::pair{"the input channels", in}, std::pair{"the output channels", out},
-        std::pair{"the kernel", kernel}, std::pair{"the groups", groups}}) {
+        std::pair{"the kernel", kernel}, std::pair{"the groups", groups}, std::pair{"the stride", stride},
+        std::pair{"the dilation", dilation}}) {
     require_positive("Conv2d", what, value);
   }
+  if (padding < 0)
+    throw ValueError(fmt::format("[Conv2d] the padding is {}; it must be at least 0", padding));
   if (in % groups != 0 || out % groups != 0) {
     throw ValueError(
         fmt::format("[Conv2d] {} and {} channels do not divide into {} groups", in, out, groups));
@@ -77,7 +81,9 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int6
             .padding = {padding, padding},
             .dilation = {dilation, dilation},
             .groups = groups};
-  const double fan_out = static_cast<double>(out * kernel * kernel) / static_cast<double>(groups);
+  const std::int64_t window = checked::multiply("Conv2d", kernel, kernel);
+  const double fan_out =
+      static_cast<double>(checked::multiply("Conv2d", out, window)) / static_cast<double>(groups);
   weight = normal_parameter({out, in / groups, kernel, kernel}, std::sqrt(2.0 / fan_out));
   if (has_bias) bias = constant_parameter({out}, 0);
 }
@@ -150,20 +156,29 @@ void BatchNorm2d::visit(Visitor& v) {
   v.mode(training);
 }
 
-LayerNorm::LayerNorm(std::int64_t channels)
-    : weight(constant_parameter({channels}, 1)), bias(constant_parameter({channels}, 0)) {}
+LayerNorm::LayerNorm(std::int64_t channels) {
+  require_positive("LayerNorm", "the number of channels", channels);
+  weight = constant_parameter({channels}, 1);
+  bias = constant_parameter({channels}, 0);
+}
 
 void LayerNorm::visit(Visitor& v) {
   v.parameter("weight", weight);
   v.parameter("bias", bias);
 }
 
-RmsNorm::RmsNorm(std::int64_t channels) : weight(constant_parameter({channels}, 1)) {}
+RmsNorm::RmsNorm(std::int64_t channels) {
+  require_positive("RmsNorm", "the number of channels", channels);
+  weight = constant_parameter({channels}, 1);
+}
 
 void RmsNorm::visit(Visitor& v) { v.parameter("weight", weight); }
 
-Embedding::Embedding(std::int64_t count, std::int64_t channels, double deviation)
-    : weight(normal_parameter({count, channels}, deviation)) {}
+Embedding::Embedding(std::int64_t count, std::int64_t channels, double deviation) {
+  require_positive("Embedding", "the number of rows", count);
+  require_positive("Embedding", "the number of channels", channels);
+  weight = normal_parameter({count, channels}, deviation);
+}
 
 void Embedding::visit(Visitor& v) { v.parameter("weight", weight); }
 

@@ -392,6 +392,58 @@ TEST_CASE("generate draws the same text again from the same seed", "[nn]") {
   CHECK_THROWS_WITH(nn::generate(model, {}, 1, 1.0, 7), Contains("[generate] the prompt"));
 }
 
+namespace {
+/// A GPT whose logits are `logits` whatever it reads: the last norm gives the first unit vector, and the
+/// token table holds them in its first column.
+nn::Gpt gpt_of_logits(const std::vector<float>& logits, DType dtype = DType::float32) {
+  nn::Gpt model({.vocabulary = static_cast<std::int64_t>(logits.size()),
+                 .context = 4,
+                 .layers = 1,
+                 .heads = 1,
+                 .width = 8});
+  nn::convert(model, dtype);
+  nn::evaluate(model);
+  const NoGrad no_grad;
+  model.ln_f.weight.fill_(0);
+  model.ln_f.bias.fill_(0);
+  select(model.ln_f.bias, 0, 0).fill_(1);
+  select(model.wte.weight, 1, 0).copy_(tensor<float>(logits, {static_cast<std::int64_t>(logits.size())}));
+  return model;
+}
+}  // namespace
+
+TEST_CASE("generate draws from the softmax at any temperature above 0", "[nn]") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    nn::Gpt model = gpt_of_logits({1, -2, 3, 2.5, -100}, dtype);
+    for (const double temperature : {1e-3, 1e-30, 1e-37, 1e-38, 1e-39, 1e-41, 1e-300, 5e-324}) {
+      CAPTURE(temperature, name_of(dtype));
+      CHECK(nn::generate(model, {0}, 5, temperature, 1) == std::vector<std::int32_t>{0, 2, 2, 2, 2, 2});
+    }
+  }
+  // 1/6, 2/6 and 3/6, and nothing of what has no chance; at twice the temperature their roots; without end
+  // all that have a chance are alike.
+  nn::Gpt model = gpt_of_logits({std::log(1.0F), std::log(2.0F), std::log(3.0F), -infinity});
+  constexpr int kDraws = 3000;
+  for (const double temperature : {1.0, 2.0, 1e300, static_cast<double>(infinity)}) {
+    CAPTURE(temperature);
+    const std::vector<std::int32_t> drawn = nn::generate(model, {0}, kDraws, temperature, 3);
+    double all = 0;
+    for (const double k : {1.0, 2.0, 3.0}) all += std::pow(k, 1 / temperature);
+    for (std::int32_t id = 0; id < 4; ++id) {
+      const double p = id == 3 ? 0 : std::pow(1.0 + id, 1 / temperature) / all;
+      const auto times = static_cast<double>(std::count(drawn.begin() + 1, drawn.end(), id));
+      CHECK(std::abs(times - p * kDraws) <= 4 * std::sqrt(p * (1 - p) * kDraws));
+    }
+  }
+  for (const std::vector<float>& logits :
+       {std::vector<float>{0, 1, std::nanf("")}, {0, std::nanf(""), 1}, {0, 1, infinity}}) {
+    nn::Gpt broken = gpt_of_logits(logits);
+    CHECK_THROWS_WITH(nn::generate(broken, {0}, 1, 1.0, 7),
+                      Contains("[generate] the model's logits are not finite"));
+  }
+}
+
 TEST_CASE("a transaction that is not committed puts buffers and generator back", "[nn]") {
   manual_seed(9);
   nn::Resnet model({.stages = {1}, .width = 4});

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <random>
@@ -187,6 +188,26 @@ void Gpt::visit(Visitor& v) {
   v.child("transformer.ln_f", ln_f);
 }
 
+namespace {
+
+/// exp(logit / temperature) times a number that makes the largest 1: in double and of differences alone, so
+/// that no temperature above 0 is too small.
+std::vector<double> weights_of(std::vector<double> logits, double temperature) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  for (double& logit : logits) {
+    if (std::isnan(logit) || !std::isfinite(largest)) {
+      throw ValueError(
+          fmt::format("[generate] the model's logits are not finite ({}); was it trained with too high a "
+                      "learning rate?",
+                      std::isnan(logit) ? logit : largest));
+    }
+    logit = std::isfinite(logit) ? std::exp((logit - largest) / temperature) : 0;
+  }
+  return logits;
+}
+
+}  // namespace
+
 std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count,
                                    double temperature, std::uint64_t seed,
                                    const std::function<void()>& before_each) {
@@ -203,12 +224,9 @@ std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt,
         prompt.data() + (static_cast<std::int64_t>(prompt.size()) - length),
         static_cast<std::size_t>(length));
     const Tensor ids = from_host<std::int32_t>(window, {1, length}, {.dtype = DType::int32});
-    const Tensor last = slice(model(ids), 1, length - 1, length) / temperature;
-    const std::vector<float> probability = softmax(last).to_vector<float>();
-    if (std::isnan(probability[0]))
-      throw ValueError(
-          "[generate] the model's logits are NaN; was it trained with too high a learning rate?");
-    std::discrete_distribution<std::int32_t> draw(probability.begin(), probability.end());
+    const std::vector<double> weights =
+        weights_of(slice(model(ids), 1, length - 1, length).to_vector<double>(), temperature);
+    std::discrete_distribution<std::int32_t> draw(weights.begin(), weights.end());
     prompt.push_back(draw(random));
   }
   return prompt;

@@ -89,7 +89,8 @@ struct Gpt {
 
 /// Appends `count` ids to `prompt`, each drawn from the softmax of the model's logits divided by
 /// `temperature`. `before_each` is called before each draw; what it throws ends the work. Throws ValueError
-/// for an empty prompt, a temperature that is not above 0, and logits that are NaN.
+/// for an empty prompt, a temperature that is not above 0, and logits that are NaN or infinite. A
+/// temperature so small that nothing else has a chance draws the likeliest id.
 std::vector<std::int32_t> generate(Gpt& model, std::vector<std::int32_t> prompt, std::int64_t count,
                                    double temperature, std::uint64_t seed,
                                    const std::function<void()>& before_each = {});

@@ -253,6 +253,65 @@ TEST_CASE("sizes that no memory could hold are refused by the layer's name", "[n
   }
 }
 
+TEST_CASE("layers refuse numbers outside their range, and change nothing", "[nn]") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const Tensor x = values({3, 4, 2, 2}).to(DType::float32);
+  for (const double bad : {-1e-5, -1.0, std::nan(""), infinity, -infinity}) {
+    CAPTURE(bad);
+    const auto refused = [](auto&& call, const char* what) {
+      CHECK_THROWS_AS(call(), ValueError);
+      CHECK_THROWS_WITH(call(), Contains(what));
+    };
+    for (const bool training : {true, false}) {
+      for (const bool of_eps : {true, false}) {
+        nn::BatchNorm2d norm(4);
+        norm.training = training;
+        (of_eps ? norm.eps : norm.momentum) = bad;
+        const std::string before = digest_of(nn::named_buffers(norm));
+        refused([&] { norm(x); }, of_eps ? "eps is" : "[BatchNorm2d] the momentum is");
+        CHECK(digest_of(nn::named_buffers(norm)) == before);
+      }
+    }
+    nn::LayerNorm layer(2);
+    layer.eps = bad;
+    refused([&] { layer(x); }, "[layer_norm] eps is");
+    nn::RmsNorm rms(2);
+    rms.eps = bad;
+    refused([&] { rms(x); }, "[rms_norm] eps is");
+    for (const bool training : {true, false})
+      refused([&] { nn::Dropout{.p = bad, .training = training}(x); }, "[dropout] probability");
+    refused([&] { nn::Embedding(3, 4, bad); }, "the deviation is");
+    refused([&] { nn::normal_parameter({3}, bad); }, "[normal_parameter] the deviation is");
+    refused([&] { nn::uniform_parameter({3}, bad); }, "[uniform_parameter] the bound is");
+    const std::vector<Tensor> parameters{leaf_values({3})};
+    refused(
+        [&] {
+          nn::AdamW(nn::decay_matrices({leaf_values({3, 3})}, bad));
+        },
+        "[AdamW] the weight decay is");
+    refused([&] { nn::Sgd({{parameters, bad}}); }, "[Sgd] the weight decay is");
+    refused([&] { nn::AdamW({{parameters, 0}}, {.beta1 = bad}); }, "[AdamW] beta1 is");
+    refused([&] { nn::AdamW({{parameters, 0}}, {.beta2 = bad}); }, "[AdamW] beta2 is");
+    refused([&] { nn::AdamW({{parameters, 0}}, {.eps = bad}); }, "[AdamW] eps is");
+    refused([&] { nn::Sgd({{parameters, 0}}, {.momentum = bad}); }, "[Sgd] the momentum is");
+  }
+  for (const double momentum : {0.0, 1.0}) {  // the ends are in the range
+    nn::BatchNorm2d norm(4);
+    norm.momentum = momentum;
+    norm.eps = 0;
+    norm(x);
+    const Doubles mean = elements_of(norm.running_mean.to(DType::float64));
+    for (int c = 0; c < 4; ++c) {
+      double expected = 0;
+      for (const double value : elements_of(select(x, 1, c).to(DType::float64))) expected += value / 12;
+      CHECK(mean[static_cast<std::size_t>(c)] == Approx(momentum * expected).margin(1e-6));
+    }
+  }
+  nn::BatchNorm2d norm(4);
+  norm.momentum = 1.5;
+  CHECK_THROWS_WITH(norm(x), Contains("[BatchNorm2d] the momentum is 1.5"));
+}
+
 TEST_CASE("train and evaluate switch dropout and batch norm", "[nn]") {
   manual_seed(3);
   nn::Gpt gpt(small_gpt());

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "reprise/kernels/elementwise.h"
 #include "reprise/ops/broadcast.h"
 #include "row_major.h"
@@ -16,6 +18,11 @@ using kernels::View;
 
 /// Statistics of 16-bit tensors are kept in float32.
 DType statistics_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
+
+void require_eps(std::string_view name, double eps) {
+  if (std::isfinite(eps) && eps >= 0) return;
+  throw ValueError(fmt::format("[{}] eps is {}; it must be a finite number from 0 on", name, eps));
+}
 
 void require_parameter(std::string_view name, const char* what, const Spec& x, const Spec& parameter,
                        std::int64_t channels) {
@@ -93,6 +100,7 @@ void batch_norm_backward(const Exec& exec, const BatchNormBackward& call, const 
 }  // namespace
 
 Specs LayerNorm::infer(SpecSpan in) const {
+  require_eps(name, eps);
   const std::int64_t channels = row_length(name, in[0]);
   require_parameter(name, "weight", in[0], in[1], channels);
   require_parameter(name, "bias", in[0], in[2], channels);
@@ -123,6 +131,7 @@ void LayerNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
 }
 
 Specs RmsNorm::infer(SpecSpan in) const {
+  require_eps(name, eps);
   require_parameter(name, "weight", in[0], in[1], row_length(name, in[0]));
   return {row_output(in[0]), row_statistic(in[0])};
 }
@@ -145,6 +154,7 @@ void RmsNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, Gra
 }
 
 Specs BatchNorm::infer(SpecSpan in) const {
+  require_eps(name, eps);
   const std::int64_t channels = batch_channels(name, in[0]);
   require_parameter(name, "weight", in[0], in[1], channels);
   require_parameter(name, "bias", in[0], in[2], channels);
@@ -181,6 +191,7 @@ void BatchNorm::backward(const Exec& exec, const Saved& saved, OutGrads grads, G
 }
 
 Specs BatchNormFixed::infer(SpecSpan in) const {
+  require_eps(name, eps);
   const std::int64_t channels = batch_channels(name, in[0]);
   require_parameter(name, "weight", in[0], in[1], channels);
   require_parameter(name, "bias", in[0], in[2], channels);

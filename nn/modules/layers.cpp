@@ -28,9 +28,16 @@ void require_positive(const char* layer, const char* what, std::int64_t value) {
   if (value < 1) throw ValueError(fmt::format("[{}] {} is {}; it must be at least 1", layer, what, value));
 }
 
+void require_finite(const char* initialisation, const char* what, double value) {
+  if (std::isfinite(value) && value >= 0) return;
+  throw ValueError(
+      fmt::format("[{}] {} is {}; it must be a finite number from 0 on", initialisation, what, value));
+}
+
 }  // namespace
 
 Tensor normal_parameter(const Shape& shape, double deviation) {
+  require_finite("normal_parameter", "the deviation", deviation);
   Tensor tensor = parameter(shape);
   kernels::fill_normal(queue_of(tensor.device()), generator().take(), 0.0, deviation,
                        view_of(*tensor.value()));
@@ -38,6 +45,7 @@ Tensor normal_parameter(const Shape& shape, double deviation) {
 }
 
 Tensor uniform_parameter(const Shape& shape, double bound) {
+  require_finite("uniform_parameter", "the bound", bound);
   Tensor tensor = parameter(shape);
   kernels::fill_uniform(queue_of(tensor.device()), generator().take(), -bound, bound,
                         view_of(*tensor.value()));
@@ -139,6 +147,8 @@ void fold_in(const BatchNorm2d& norm, const BatchNormResult& batch, double unbia
 }  // namespace
 
 Tensor BatchNorm2d::operator()(Tensor x, bool relu) {
+  if (!(momentum >= 0 && momentum <= 1))  // also where it has no effect: it would later
+    throw ValueError(fmt::format("[BatchNorm2d] the momentum is {}; it must be in [0, 1]", momentum));
   if (!training) return batch_norm_fixed(std::move(x), weight, bias, running_mean, running_var, eps, relu);
   const double count =
       static_cast<double>(x.numel()) / static_cast<double>(std::max<std::int64_t>(x.size(1), 1));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
 
 #include "node_lifetime.h"
@@ -55,7 +56,7 @@ void destroy_node(Node& node) noexcept {
 Node* make_node(const OpTable& table, void* op, std::span<const Tensor> inputs, const Specs& specs) {
   const std::size_t n_in = inputs.size();
   const std::size_t n_out = specs.size();
-  const std::size_t op_at = align_up(sizeof(Node), 16);
+  const std::size_t op_at = align_up(sizeof(Node), std::max<std::size_t>(table.alignment, 16));
   const std::size_t inputs_at = align_up(op_at + table.size, alignof(Value));
   const std::size_t outputs_at = inputs_at + n_in * sizeof(Value*);
   const std::size_t values_at = align_up(outputs_at + n_out * sizeof(Value*), alignof(Value));

@@ -9,7 +9,7 @@ namespace reprise::detail {
 namespace {
 
 constexpr bool kRecycle = !kAddressSanitizer;  // a memory checker should see every record come and go
-constexpr std::size_t kGranularity = 64;
+constexpr std::size_t kGranularity = kRecordAlignment;
 constexpr std::size_t kClasses = 48;  // records of up to 3 KiB
 constexpr int kMostKept = 1 << 16;    // per class
 

@@ -72,6 +72,7 @@
 #include <type_traits>
 
 #include "reprise/detail/inline_vector.h"
+#include "reprise/detail/recycler.h"
 #include "reprise/device.h"
 #include "reprise/error.h"
 #include "reprise/kernels/matmul.h"
@@ -291,7 +292,7 @@ class RowMajorBackward {
 /// An operation, erased: what the tape knows of it.
 struct OpTable {
   std::string_view name;
-  std::size_t size;
+  std::size_t size, alignment;
   void (*move)(void* to, void* from) noexcept;
   void (*destroy)(void* op) noexcept;  // null when there is nothing to do
   bool (*equal)(const void* a, const void* b);
@@ -317,10 +318,12 @@ struct OpTable {
 template <class Op>
 const OpTable& op_table() {
   static_assert(std::is_nothrow_move_constructible_v<Op>);
+  static_assert(alignof(Op) <= detail::kRecordAlignment, "an operation is aligned to 64 bytes at most");
   static constexpr OpTable table = [] {
     OpTable t{};
     t.name = Op::name;
     t.size = sizeof(Op);
+    t.alignment = alignof(Op);
     t.move = [](void* to, void* from) noexcept { new (to) Op(std::move(*static_cast<Op*>(from))); };
     if constexpr (!std::is_trivially_destructible_v<Op>) {
       t.destroy = [](void* op) noexcept { static_cast<Op*>(op)->~Op(); };

@@ -6,7 +6,9 @@
 
 namespace reprise::detail {
 
-/// At least `bytes` bytes, aligned to 64.
+inline constexpr std::size_t kRecordAlignment = 64;
+
+/// At least `bytes` bytes, aligned to kRecordAlignment.
 void* recycled_allocate(std::size_t bytes);
 
 /// Gives back what `recycled_allocate(bytes)` returned; any thread may do so.

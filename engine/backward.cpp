@@ -359,7 +359,9 @@ class Playing {
  public:
   Playing(Context& ctx, BackwardOptions options) : ctx_(ctx), phase_(Phase::backward) {
     if (std::exchange(ctx_.playing, true))
-      throw TapeError("[backward] called inside a gradient hook; call it after the backward");
+      throw TapeError(
+          "[backward] called inside another backward, by a gradient hook or an operation's own backward; "
+          "call it after that");
     ctx_.retaining = options.retain_tape;
   }
   ~Playing() { ctx_.playing = false; }

@@ -38,6 +38,30 @@ namespace {
                               describe(*inputs[i].value())));
 }
 
+[[noreturn]] void throw_bad_outputs(const OpTable& table, const Specs& specs) {
+  const auto hidden = static_cast<std::size_t>(table.auxiliaries);
+  if (specs.size() > kMaxOutputs) {
+    throw ShapeError(fmt::format("[{}] {} outputs{}; at most {} are taken", table.name, specs.size(),
+                                 hidden > 0 ? fmt::format(", {} auxiliary ones included", hidden) : "",
+                                 kMaxOutputs));
+  }
+  if (specs.size() <= hidden) {
+    throw ShapeError(
+        fmt::format("[{}] infer gives {} outputs, of which {} are auxiliary; at least one must be "
+                    "there to be seen",
+                    table.name, specs.size(), hidden));
+  }
+  throw ShapeError(fmt::format("[{}] is a view of its input 0, but was given no inputs", table.name));
+}
+
+/// An operation of a user may infer what a node cannot hold.
+void check_outputs(const OpTable& table, const Specs& specs, std::size_t inputs) {
+  const bool countable =
+      specs.size() > static_cast<std::size_t>(table.auxiliaries) && specs.size() <= kMaxOutputs;
+  if (!countable || (table.view != nullptr && inputs == 0)) [[unlikely]]
+    throw_bad_outputs(table, specs);
+}
+
 /// What another thread recorded may be read here, but no record of this tape may refer to it, and its memory
 /// may not be taken over: its own thread may count on it.
 void detach_foreign(const OpTable& table, std::span<Tensor> inputs, GradMask needs) {
@@ -162,6 +186,7 @@ void record(const OpTable& table, void* op, std::span<Tensor> inputs, RecordedOu
   for (const Tensor& tensor : inputs) in.push_back(tensor.value());
   Specs specs;
   table.infer(op, SpecSpan(in.data(), in.size()), specs);
+  check_outputs(table, specs, in.size());
 
   const std::uint64_t next_key = ctx.generator.next;
   kernels::RandomKey key;

@@ -363,7 +363,13 @@ std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis) {
   axis = normalise_axis("split", axis, x.rank());
   if (size < 1) throw ValueError(fmt::format("[split] parts of {}; give at least 1", size));
   if (x.shape()[axis] == 0) return {slice(x, axis, 0, 0)};
-  return apply_all(ops::Split{.axis = axis, .size = size}, {x});
+  if (checked::divide_up(x.shape()[axis], size) <= kMaxOutputs)
+    return apply_all(ops::Split{.axis = axis, .size = size}, {x});
+  std::vector<Tensor> parts;
+  for (const Tensor& several : split(x, size * kMaxOutputs, axis)) {
+    for (Tensor& part : split(several, size, axis)) parts.push_back(std::move(part));
+  }
+  return parts;
 }
 
 Tensor concatenate(const std::vector<Tensor>& tensors, int axis) {

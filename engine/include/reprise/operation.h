@@ -88,6 +88,7 @@ class RowMajorBackward;
 /// Bit i stands for input (or output) i.
 using GradMask = std::uint64_t;
 inline constexpr int kMaxInputs = 64;
+inline constexpr int kMaxOutputs = 64;  // auxiliaries included
 
 using Strides = std::array<std::int64_t, kMaxRank>;
 using Specs = detail::InlineVector<Spec, 3>;

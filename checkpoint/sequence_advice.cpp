@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "reprise/cost.h"
+#include "reprise/thread_lasting.h"
 
 namespace reprise::checkpoint {
 namespace {
@@ -175,9 +176,6 @@ std::string SequenceAdvice::advice(std::size_t /*bytes*/, const Pool& pool, Devi
       less.empty() ? "no less under another setting" : less);
 }
 
-SequenceAdvice& sequence_advice() {
-  static thread_local SequenceAdvice instance;
-  return instance;
-}
+SequenceAdvice& sequence_advice() { return ThreadLasting<SequenceAdvice>::get(); }
 
 }  // namespace reprise::checkpoint

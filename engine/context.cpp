@@ -1,5 +1,6 @@
 #include "reprise/context.h"
 
+#include "reprise/thread_lasting.h"
 #include "tape_owner.h"
 
 namespace reprise {
@@ -10,15 +11,12 @@ Context::Context() : scopes(std::make_shared<detail::OpenScopes>()), tape(new Ta
 
 Context::~Context() {
   region.reset();
-  // Tensors in static storage outlive this: they find a tape without a thread.
+  // Tensors that other threads hold outlive this: they find a tape without a thread.
   detail::own_tape = nullptr;
   detail::abandon(std::exchange(tape, nullptr));
 }
 
-Context& context() {
-  static thread_local Context instance;
-  return instance;
-}
+Context& context() { return ThreadLasting<Context>::get(); }
 
 Generator& generator() { return context().generator; }
 

@@ -209,8 +209,8 @@ class Plan {
 };
 
 Plan& plan_of(const Convolution& convolution) {
-  static thread_local PlanCache<Key, Plan> plans;
-  return plans[Key{convolution, threads_for(convolution.multiplications())}];
+  return ThreadLasting<PlanCache<Key, Plan>>::get()[Key{convolution,
+                                                        threads_for(convolution.multiplications())}];
 }
 
 }  // namespace

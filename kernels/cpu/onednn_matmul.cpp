@@ -108,8 +108,7 @@ class Plan {
 };
 
 Plan& plan_of(const Product& product) {
-  static thread_local PlanCache<Key, Plan> plans;
-  return plans[Key{product, threads_for(product.multiplications())}];
+  return ThreadLasting<PlanCache<Key, Plan>>::get()[Key{product, threads_for(product.multiplications())}];
 }
 
 }  // namespace

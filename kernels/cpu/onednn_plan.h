@@ -19,6 +19,7 @@
 #include "parallel.h"
 #include "reprise/error.h"
 #include "reprise/kernels/dtype.h"
+#include "reprise/thread_lasting.h"
 
 namespace reprise::kernels::cpu::onednn {
 
@@ -26,9 +27,9 @@ namespace reprise::kernels::cpu::onednn {
 /// that cache was full, or making a primitive had run out of memory, later ones failed (a promise that nobody
 /// keeps), crashed or never ended with oneDNN 2.6.
 inline const dnnl::engine& cpu_engine() {
-  static const dnnl::engine engine = [] {
+  static const auto& engine = *[] {  // never destroyed: see ThreadLasting
     dnnl::set_primitive_cache_capacity(0);
-    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+    return new dnnl::engine(dnnl::engine::kind::cpu, 0);
   }();
   return engine;
 }
@@ -114,7 +115,10 @@ class Call {
 
   /// Addresses by the arguments' names; those of absent arguments (a bias) are left out.
   void operator()(std::initializer_list<std::pair<int, const void*>> addresses) const {
-    static thread_local const dnnl::stream stream(cpu_engine());
+    struct Stream : dnnl::stream {
+      Stream() : dnnl::stream(cpu_engine()) {}
+    };
+    const dnnl::stream& stream = ThreadLasting<Stream>::get();
     for (std::size_t i = 0; i < arguments_.size(); ++i) {
       for (const auto& [name, address] : addresses) {
         if (name == arguments_[i].arg) memories_[i].set_data_handle(const_cast<void*>(address));

@@ -12,7 +12,8 @@ Segment::Segment(std::string_view name, const SegmentOptions& options)
   SpareSegments& spared = SpareSegments::of(*ctx.tape);
   auto parent = std::static_pointer_cast<SegmentRegion>(ctx.region);
   spared.drop_siblings(parent.get());
-  region_ = std::make_shared<SegmentRegion>(std::move(parent), *ctx.tape, current_pool().tag(name), options);
+  region_ =
+      std::make_shared<SegmentRegion>(std::move(parent), *ctx.tape, current_pool().share_tag(name), options);
   ctx.region = region_;
   ctx.tag = region_->tag();
 }

@@ -10,9 +10,13 @@ std::uint64_t next_mark() noexcept {
   return mark.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
-SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape, MemoryTag* tag,
-                             const SegmentOptions& options)
-    : parent_(std::move(parent)), tape_(&tape), tag_(tag), options_(options), first_(tape.next_sequence) {
+SegmentRegion::SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape,
+                             std::shared_ptr<MemoryTag> tag, const SegmentOptions& options)
+    : parent_(std::move(parent)),
+      tape_(&tape),
+      tag_(std::move(tag)),
+      options_(options),
+      first_(tape.next_sequence) {
   tape.refs.fetch_add(1, std::memory_order_relaxed);
   outermost_ = parent_ != nullptr ? parent_->outermost_ : this;
   cheap_ = options.drop == Drop::cheap ? this : parent_ != nullptr ? parent_->cheap_ : nullptr;

@@ -27,7 +27,7 @@ std::uint64_t next_mark() noexcept;
 
 class SegmentRegion final : public Region {
  public:
-  SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape, MemoryTag* tag,
+  SegmentRegion(std::shared_ptr<SegmentRegion> parent, Tape& tape, std::shared_ptr<MemoryTag> tag,
                 const SegmentOptions& options);
   ~SegmentRegion() override;
 
@@ -62,7 +62,7 @@ class SegmentRegion final : public Region {
   SegmentRegion* parent() const { return parent_.get(); }
   const Tape& tape() const { return *tape_; }
   const SegmentOptions& options() const { return options_; }
-  MemoryTag* tag() const override { return tag_; }
+  MemoryTag* tag() const override { return tag_.get(); }
 
  private:
   friend class SpareSegments;
@@ -124,7 +124,7 @@ class SegmentRegion final : public Region {
 
   std::shared_ptr<SegmentRegion> parent_;  // null once this one is alone
   Tape* tape_;                             // counted
-  MemoryTag* tag_;
+  std::shared_ptr<MemoryTag> tag_;         // whose pool may go first
   SegmentOptions options_;
   std::uint64_t first_;              // numbers of the first node that can belong to it, nested ones included,
   std::uint64_t last_ = UINT64_MAX;  // and of the last

@@ -114,7 +114,7 @@ void SegmentRegion::restore() {
     Context& ctx;
     MemoryTag* before;
     ~TagScope() { ctx.tag = before; }
-  } scope{ctx, std::exchange(ctx.tag, tag_)};
+  } scope{ctx, std::exchange(ctx.tag, tag_.get())};
   const PhaseScope phase(Phase::replay);
   Restore replayed(*this);
   replayed.find();

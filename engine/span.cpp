@@ -112,6 +112,8 @@ SpanScope::~SpanScope() {
 void SpanScope::begin_span(const MemoryTag* segment) {
   SpanTrace& trace = *thread_.spans;
   wait_for(device_);
+  if (segment != nullptr && (trace.segments_.empty() || trace.segments_.back().get() != segment))
+    trace.segments_.push_back(segment->shared_from_this());
   span_ = trace.spans_.size();
   trace.spans_.push_back({.operation = thread_.operation,
                           .phase = thread_.phase,

@@ -1,5 +1,7 @@
 #include "memory/ledger.h"
 
+#include <atomic>
+
 namespace reprise::detail {
 namespace {
 
@@ -45,6 +47,11 @@ void Ledger::recategorise(MemoryBlock& block, Category category) noexcept {
   block.category = category;
 }
 
+std::uint64_t Ledger::next_number() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 MemoryStatistics Ledger::since_reset() const {
   MemoryStatistics result = now_;
   for (const ScopeWindow* w = outermost_; w != nullptr; w = w->inner) merge_peaks(result, w->before);
@@ -54,26 +61,30 @@ MemoryStatistics Ledger::since_reset() const {
 void Ledger::reset_peaks() noexcept {
   drop_peaks(now_, now_);
   for (ScopeWindow* w = outermost_; w != nullptr; w = w->inner) drop_peaks(w->before, now_);
-  for (MemoryTag& tag : tags_) {
-    tag.usage.requested.peak = tag.usage.requested.current;
-    tag.usage.allocated.peak = tag.usage.allocated.current;
+  for (const auto& tag : tags_) {
+    tag->usage.requested.peak = tag->usage.requested.current;
+    tag->usage.allocated.peak = tag->usage.allocated.current;
   }
 }
 
 MemoryTag* Ledger::tag(std::string_view name) {
   if (const auto found = tags_by_name_.find(name); found != tags_by_name_.end()) return found->second;
   if (tags_.size() >= kMostTags && name != kFurtherTags) return tag(kFurtherTags);
-  std::list<MemoryTag> made;
-  made.push_back({this, std::string(name), {}});
-  tags_by_name_.emplace(made.back().name, &made.back());
-  tags_.splice(tags_.end(), made);
-  return &tags_.back();
+  const auto made = std::make_shared<MemoryTag>(number_, name);
+  tags_.push_back(made);
+  try {
+    tags_by_name_.emplace(made->name, made.get());
+  } catch (...) {
+    tags_.pop_back();
+    throw;
+  }
+  return made.get();
 }
 
 std::vector<std::pair<std::string, Usage>> Ledger::usage_by_tag() const {
   std::vector<std::pair<std::string, Usage>> result;
   result.reserve(tags_.size());
-  for (const MemoryTag& tag : tags_) result.emplace_back(tag.name, tag.usage);
+  for (const auto& tag : tags_) result.emplace_back(tag->name, tag->usage);
   return result;
 }
 

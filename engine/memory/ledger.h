@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <list>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,9 +14,12 @@
 
 namespace reprise {
 
-struct MemoryTag {
-  const void* owner;  // the ledger that it belongs to
-  std::string name;
+/// Whoever may outlive the pool holds it by `shared_from_this`.
+struct MemoryTag : std::enable_shared_from_this<MemoryTag> {
+  MemoryTag(std::uint64_t of_ledger, std::string_view called) : ledger(of_ledger), name(called) {}
+
+  const std::uint64_t ledger;  // the number of the one that it belongs to
+  const std::string name;
   Usage usage;
 };
 
@@ -72,7 +75,7 @@ class Ledger {
   MemoryStatistics since_reset() const;
   void reset_peaks() noexcept;
 
-  bool owns(const MemoryTag* tag) const noexcept { return tag != nullptr && tag->owner == this; }
+  bool owns(const MemoryTag* tag) const noexcept { return tag != nullptr && tag->ledger == number_; }
   MemoryTag* tag(std::string_view name);
   std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
 
@@ -100,10 +103,13 @@ class Ledger {
     if (block.tag != nullptr) f(block.tag->usage);
   }
 
+  static std::uint64_t next_number() noexcept;
+
+  const std::uint64_t number_ = next_number();  // never another's: an address would be given again
   MemoryStatistics now_;
   ScopeWindow* outermost_ = nullptr;
   ScopeWindow* innermost_ = nullptr;
-  std::list<MemoryTag> tags_;  // in the order in which they were made
+  std::vector<std::shared_ptr<MemoryTag>> tags_;  // in the order in which they were made
   std::map<std::string_view, MemoryTag*> tags_by_name_;
 };
 

@@ -44,6 +44,7 @@ std::int64_t Pool::block_bytes(std::size_t requested) noexcept {
 void Pool::reset_peaks() { core_->reset_peaks(); }
 std::size_t Pool::release_cached() { return core_->release_cached(); }
 MemoryTag* Pool::tag(std::string_view name) { return core_->tag(name); }
+std::shared_ptr<MemoryTag> Pool::share_tag(std::string_view name) { return core_->share_tag(name); }
 Usage Pool::usage(const MemoryTag* tag) const { return core_->usage(tag); }
 std::vector<std::pair<std::string, Usage>> Pool::usage_by_tag() const { return core_->usage_by_tag(); }
 void Pool::fail_after(std::int64_t n) { core_->fail_after(n); }

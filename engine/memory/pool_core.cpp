@@ -273,6 +273,11 @@ MemoryTag* PoolCore::tag(std::string_view name) {
   return ledger_.tag(name);
 }
 
+std::shared_ptr<MemoryTag> PoolCore::share_tag(std::string_view name) {
+  const Guard guard(lock_);
+  return ledger_.tag(name)->shared_from_this();
+}
+
 Usage PoolCore::usage(const MemoryTag* tag) const {
   const Guard guard(lock_);
   if (!ledger_.owns(tag))

@@ -65,6 +65,7 @@ class PoolCore {
   void reset_peaks();
   std::size_t release_cached();
   MemoryTag* tag(std::string_view name);
+  std::shared_ptr<MemoryTag> share_tag(std::string_view name);
   Usage usage(const MemoryTag* tag) const;
   std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
   void fail_after(std::int64_t n);

@@ -25,11 +25,15 @@ void PoolCore::begin_trace(MemoryTrace& trace) {
   if (trace_ != nullptr) throw Error("[memory] the pool is being traced already; end that trace first");
   trace.before_ = list_segments();
   trace_ = &trace;
+  ++owners_;
 }
 
 void PoolCore::end_trace() noexcept {
-  const std::lock_guard guard(lock_);
-  trace_ = nullptr;
+  {
+    const std::lock_guard guard(lock_);
+    trace_ = nullptr;
+  }
+  drop_owner();
 }
 
 void PoolCore::note(MemoryEvent::Action action, const MemoryBlock& block) noexcept {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -17,8 +18,9 @@ struct Span {
   std::string_view operation;  // of static storage
   Phase phase = Phase::other;
   const Place* place = nullptr;  // in the model
-  std::string_view segment{};    // the innermost checkpoint segment; empty: none. Lives as long as the pool
-  std::int64_t start_ns = 0;     // since the trace began
+  std::string_view
+      segment{};  // the innermost checkpoint segment; empty: none. Lives as long as the trace, or the pool
+  std::int64_t start_ns = 0;  // since the trace began
   std::int64_t end_ns = 0;
 };
 
@@ -38,6 +40,7 @@ class SpanTrace {
   std::uint64_t number_;  // of all traces of the process
   std::int64_t start_ns_;
   std::vector<Span> spans_;
+  std::vector<std::shared_ptr<const MemoryTag>> segments_;  // whose names the spans have
 };
 
 /// What this thread does while it lives is one piece of work on `device`: its memory and its time are booked

@@ -19,7 +19,8 @@ namespace reprise {
 
 class Pool;
 
-/// The usage of one named segment of the tape. Lives as long as its pool or the last block of it.
+/// The usage of one named segment of the tape. Lives as long as its pool, the last block of it, or who shares
+/// it.
 struct MemoryTag;
 
 /// A live allocation. Only its pool writes to it.
@@ -115,6 +116,8 @@ class Pool {
   /// The tag of that name, made when it is new. Beyond 16,384 names there is one for all further ones,
   /// "(further segments)".
   MemoryTag* tag(std::string_view name);
+  /// The same, for whoever may outlive the pool. Memory of other pools is never booked under it.
+  std::shared_ptr<MemoryTag> share_tag(std::string_view name);
   Usage usage(const MemoryTag* tag) const;
   std::vector<std::pair<std::string, Usage>> usage_by_tag() const;
 

@@ -30,7 +30,8 @@ struct MemoryEvent {
   std::int64_t allocated = 0;  // bytes of the block; of a segment: its size
   std::int64_t time_ns = 0;    // since the trace began
   Origin origin{};
-  std::string_view tag{};  // the checkpoint segment that the block is booked under; lives as long as the pool
+  std::string_view
+      tag{};  // the checkpoint segment that the block is booked under; lives as long as the trace
   // After the event:
   std::int64_t live_requested = 0;
   std::int64_t live_allocated = 0;
@@ -38,7 +39,7 @@ struct MemoryEvent {
   std::int64_t reserved = 0;
 };
 
-/// Writes down every event of a pool while it lives; one at a time, and the pool's owner must outlive it.
+/// Writes down every event of a pool while it lives; one at a time. It may outlive the pool's owner.
 class MemoryTrace {
  public:
   /// Keeps the first `most` events.

@@ -86,7 +86,8 @@ class Ledger {
  private:
   static void add(Counter& counter, std::size_t bytes) noexcept {
     counter.current += static_cast<std::int64_t>(bytes);
-    counter.total += static_cast<std::int64_t>(bytes);
+    if (__builtin_add_overflow(counter.total, static_cast<std::int64_t>(bytes), &counter.total)) [[unlikely]]
+      counter.total = INT64_MAX;
     counter.peak = std::max(counter.peak, counter.current);
   }
 

@@ -4,12 +4,18 @@
 
 #include <algorithm>
 
+#include "memory/pool_core.h"
+
 namespace reprise::detail {
 namespace {
 
 std::string room(const Shortage& shortage) {
   const std::size_t capacity = shortage.source.capacity();
   if (shortage.injected) return "fail_after made it fail";
+  const auto books = static_cast<std::size_t>(shortage.statistics.reserved.current);
+  if (shortage.asked > kMostReserved - books)
+    return fmt::format("{} of {} are taken, which is all that a pool keeps books of", format_bytes(books),
+                       format_bytes(kMostReserved));
   if (capacity == kUnlimited) return fmt::format("{} has no more to give", shortage.source.name());
   // A passthrough pool books a little more than it takes.
   const std::size_t reserved =

@@ -132,6 +132,7 @@ BlockRecord* PoolCore::find_direct(std::size_t bytes, std::size_t size) {
 
 /// A segment of one block of `size` bytes, in no free list; null when the source is exhausted.
 BlockRecord* PoolCore::add_segment(Bins bins, std::size_t source_bytes, std::size_t size) {
+  if (source_bytes > kMostReserved - static_cast<std::size_t>(ledger_.now().reserved.current)) return nullptr;
   auto owned = std::make_unique<Segment>();
   owned->data = source_->allocate(source_bytes);
   if (owned->data == nullptr) return nullptr;

@@ -42,7 +42,8 @@ inline constexpr std::size_t kSmallSegment = std::size_t{2} << 20;
 inline constexpr std::size_t kMediumRequest = std::size_t{10} << 20;
 inline constexpr std::size_t kMediumSegment = std::size_t{20} << 20;
 inline constexpr std::size_t kLargeRounding = std::size_t{2} << 20;
-inline constexpr std::size_t kSharedSegment = 32;  // of what is live, one part in as many
+inline constexpr std::size_t kSharedSegment = 32;                   // of what is live, one part in as many
+inline constexpr std::size_t kMostReserved = std::size_t{1} << 62;  // sums of what is live stay far from 2^63
 // How many parts a segment may be broken into by what borrows it; few where much of the source is needed.
 inline constexpr std::size_t kManyParts = 32;
 inline constexpr std::size_t kFewParts = 8;

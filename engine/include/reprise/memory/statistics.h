@@ -26,7 +26,7 @@ inline constexpr std::size_t kCategories = 7;
 /// "parameters", "gradients", ...
 std::string_view name_of(Category category);
 
-/// Bytes: now, at most, and summed over all allocations.
+/// Bytes: now, at most, and summed over all allocations (2^63 - 1 where that is more).
 struct Counter {
   std::int64_t current = 0;
   std::int64_t peak = 0;

@@ -5,17 +5,19 @@
 #include <optional>
 
 #include "reprise/context.h"
+#include "reprise/detail/dry_lease.h"
 #include "reprise/device.h"
 #include "reprise/error.h"
 
 namespace reprise::checkpoint {
 namespace {
 
-/// The dry device with a fresh pool, the thread's generator and counters set aside.
+/// A dry device of its own with a fresh pool, the thread's generator and counters set aside.
 class OnDryDevice {
  public:
   OnDryDevice(const DeviceProfile& profile, std::size_t capacity_bytes)
-      : device_(Device::dry(profile)),
+      : lease_(profile),
+        device_(lease_.device()),
         pool_before_(default_pool(device_)),
         generator_(generator()),
         counters_(tape_counters()) {
@@ -36,6 +38,7 @@ class OnDryDevice {
   Pool& pool() { return *pool_; }
 
  private:
+  detail::DryLease lease_;
   Device device_;
   std::shared_ptr<Pool> pool_, pool_before_;
   Generator generator_;

@@ -6,15 +6,16 @@
 #include <cmath>
 #include <deque>
 #include <mutex>
+#include <utility>
 
-#include "reprise/device_profile.h"
+#include "reprise/detail/dry_lease.h"
 #include "reprise/error.h"
 
 namespace reprise {
 namespace {
 
 constexpr std::size_t kGiB = std::size_t{1} << 30;
-constexpr int kMostProfiles = 64;
+constexpr int kMostDevices = 64;
 
 /// Context, cuBLASLt and cuDNN with their kernels loaded: as bench/results/gpu-h100-80gb-hbm3-2026-11-27.json
 /// has it. The H200 is the same chip with other memory.
@@ -61,12 +62,45 @@ double parse_bytes(std::string_view text) {
 
 struct Registry {
   std::mutex mutex;
-  std::deque<DeviceProfile> profiles;  // by index of the dry device
+  std::deque<DeviceProfile> profiles;  // by index of the dry device; several may have the same
+  std::array<bool, kMostDevices> leased{};
 };
 
 Registry& registry() {
   static auto& made = *new Registry;
   return made;
+}
+
+constinit thread_local detail::DryLease* innermost_lease = nullptr;
+
+/// This thread's lease of a device of that profile, or null. The registry is locked.
+const detail::DryLease* lease_of(const Registry& state, const DeviceProfile& profile) {
+  for (const detail::DryLease* lease = innermost_lease; lease != nullptr; lease = lease->outer()) {
+    if (state.profiles[static_cast<std::size_t>(lease->device().index)] == profile) return lease;
+  }
+  return nullptr;
+}
+
+/// The first device of the profile that `accepts` takes, a new one if there is none. The registry is locked.
+template <class F>
+Device find_or_add(Registry& state, const DeviceProfile& profile, F&& accepts) {
+  int index = 0;
+  for (const DeviceProfile& known : state.profiles) {
+    if (known == profile && accepts(static_cast<std::size_t>(index))) return {profile.kind, index, true};
+    ++index;
+  }
+  if (index == kMostDevices)
+    throw ValueError(
+        fmt::format("[profile] more than {} different profiles, or predictions at the same time, in "
+                    "one program",
+                    kMostDevices));
+  state.profiles.push_back(profile);
+  return {profile.kind, index, true};
+}
+
+void require_capacity(const DeviceProfile& profile) {
+  if (profile.capacity_bytes == 0)
+    throw ValueError(fmt::format("[profile] '{}' has a capacity of 0 bytes; give it some", profile.name));
 }
 
 /// Addresses that nobody reads, aligned as a device's are.
@@ -116,19 +150,31 @@ DeviceProfile parse_profile(std::string_view text) {
 }
 
 Device Device::dry(const DeviceProfile& profile) {
-  if (profile.capacity_bytes == 0)
-    throw ValueError(fmt::format("[profile] '{}' has a capacity of 0 bytes; give it some", profile.name));
+  require_capacity(profile);
   Registry& state = registry();
   const std::lock_guard guard(state.mutex);
-  int index = 0;
-  for (const DeviceProfile& known : state.profiles) {
-    if (known == profile) return {profile.kind, index, true};
-    ++index;
-  }
-  if (index == kMostProfiles)
-    throw ValueError(fmt::format("[profile] more than {} different profiles in one program", kMostProfiles));
-  state.profiles.push_back(profile);
-  return {profile.kind, index, true};
+  if (const detail::DryLease* const lease = lease_of(state, profile)) return lease->device();
+  return find_or_add(state, profile, [](std::size_t) { return true; });
+}
+
+detail::DryLease::DryLease(const DeviceProfile& profile) {
+  require_capacity(profile);
+  Registry& state = registry();
+  const std::lock_guard guard(state.mutex);
+  const DryLease* const around = lease_of(state, profile);
+  shares_ = around != nullptr;
+  device_ = shares_ ? around->device_
+                    : find_or_add(state, profile, [&](std::size_t index) { return !state.leased[index]; });
+  state.leased[static_cast<std::size_t>(device_.index)] = true;
+  outer_ = std::exchange(innermost_lease, this);
+}
+
+detail::DryLease::~DryLease() {
+  innermost_lease = outer_;
+  if (shares_) return;
+  Registry& state = registry();
+  const std::lock_guard guard(state.mutex);
+  state.leased[static_cast<std::size_t>(device_.index)] = false;
 }
 
 const DeviceProfile& profile_of(Device device) {

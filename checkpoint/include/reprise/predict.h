@@ -68,7 +68,8 @@ struct PredictOptions {
 };
 
 /// Builds a model on a dry device of that profile, with `build`, and runs the step that it returns until
-/// steps repeat themselves. The default device and the generator are afterwards what they were. Throws
+/// steps repeat themselves. The default device and the generator are afterwards what they were. Threads may
+/// predict at the same time, each on a device of its own, which `Device::dry(profile)` is there. Throws
 /// OutOfMemory where the step does not fit.
 Prediction predict(const DeviceProfile& profile, const std::function<Step()>& build,
                    const PredictOptions& options = {});

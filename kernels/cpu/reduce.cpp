@@ -14,6 +14,7 @@
 #include "convert.h"
 #include "parallel.h"
 #include "reduce_axes.h"
+#include "reprise/kernels/elementwise_functors.h"
 
 namespace reprise::kernels::cpu {
 
@@ -120,6 +121,8 @@ template <class T, class A>
 const A* read_row(const T* row, std::int64_t stride, std::int64_t n, A* buffer) {
   if constexpr (std::is_same_v<T, A>) {
     if (stride == 1) return row;
+  } else if constexpr (std::is_same_v<T, std::int64_t> && std::is_same_v<A, std::uint64_t>) {
+    if (stride == 1) return reinterpret_cast<const A*>(row);  // the same bits, read as the type allows
   } else if constexpr (std::is_same_v<Compute<T>, A>) {
     if (stride == 1) {
       load_row(row, buffer, n);
@@ -208,7 +211,9 @@ struct Finish {
       const P result = results[i];
       const C value =
           static_cast<C>(std::is_integral_v<P> ? result : static_cast<P>(result / static_cast<P>(divisor)));
-      *out = static_cast<T>(write == Write::overwrite ? value : static_cast<C>(static_cast<C>(*out) + value));
+      *out = static_cast<T>(write == Write::overwrite
+                                ? value
+                                : static_cast<C>(functors::wrapping_add(static_cast<C>(*out), value)));
     }
   }
 
@@ -280,8 +285,8 @@ void reduce_nothing(P start, const Finish<P>& finish) {
 template <class Op, class T>
 void reduce_as(const ConstView& x, const Target& y, double divisor, const Workspace& workspace) {
   constexpr bool integer = std::is_integral_v<T>;
-  using A = std::conditional_t<integer, std::int64_t, Compute<T>>;
-  using P = std::conditional_t<integer, std::int64_t, double>;
+  using A = std::conditional_t<integer, std::uint64_t, Compute<T>>;  // unsigned: sums wrap around
+  using P = std::conditional_t<integer, std::uint64_t, double>;
   const Finish<P> finish{y.view, y.write, divisor};
   if (x.numel() == 0)
     reduce_nothing<P>(Op::template start<P>, finish);

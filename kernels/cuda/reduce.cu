@@ -47,7 +47,7 @@ struct Sink {
   __device__ __forceinline__ void store_as(std::int64_t at, A value) const {
     T* to = reinterpret_cast<T*>(y) + at;
     const auto result = static_cast<ComputeOf<T>>(value);
-    *to = from_compute<T>(add ? to_compute(*to) + result : result);
+    *to = from_compute<T>(add ? functors::wrapping_add(to_compute(*to), result) : result);
   }
   __device__ __forceinline__ void store(std::int64_t at, A value) const {
     if constexpr (std::is_integral_v<A>) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/workspace/device.h"
+#include "reprise/kernels/elementwise_functors.h"
 #include "simt/simt.h"
 
 namespace reprise::kernels::cuda {
@@ -11,7 +12,7 @@ inline constexpr unsigned kAllLanes = 0xffffffffu;
 struct SumOf {
   template <class C>
   __device__ __forceinline__ C operator()(C a, C b) const {
-    return a + b;
+    return functors::wrapping_add(a, b);
   }
 };
 

@@ -53,7 +53,7 @@ struct Argmax {
 /// Axes to reduce over; {} means all of them.
 using Axes = std::initializer_list<int>;
 
-/// Sum over `axes`; integers and booleans sum to int64.
+/// Sum over `axes`; integers and booleans sum to int64, which wraps around.
 Tensor sum(const Tensor& x, Axes axes = {}, bool keep = false);
 /// Mean over `axes` of a floating tensor; NaN where there is nothing to average.
 Tensor mean(const Tensor& x, Axes axes = {}, bool keep = false);

@@ -64,11 +64,20 @@ Shape Shape::without(int axis) const {
 std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join(shape.span(), ", ")); }
 
 int normalise_axis(const char* operation, int axis, int rank) {
+  if (rank == 0) throw ShapeError(fmt::format("[{}] axis {} of a tensor without axes", operation, axis));
   if (axis < -rank || axis >= rank) {
     throw ShapeError(fmt::format("[{}] axis {} of a tensor with {} axes; give {} to {}", operation, axis,
                                  rank, -rank, rank - 1));
   }
   return axis < 0 ? axis + rank : axis;
+}
+
+int normalise_axis_or_scalar(const char* operation, int axis, int rank) {
+  if (rank > 0) return normalise_axis(operation, axis, rank);
+  if (axis < -1 || axis > 0) {
+    throw ShapeError(fmt::format("[{}] axis {} of a tensor without axes; give 0 or -1", operation, axis));
+  }
+  return 0;
 }
 
 std::array<std::int64_t, kMaxRank> row_major_strides(const Shape& shape) {

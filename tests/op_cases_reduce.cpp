@@ -49,6 +49,7 @@ Array reduce(Reduce function, const Array& x, ops::AxisMask axes, bool keep) {
 const std::vector<Form>& forms() {
   static const std::vector<Form> all{
       {"scalar", {}, 0},
+      {"scalar, kept", {}, 0, true},
       {"size 1", {1}, 1},
       {"no axes named", {3, 5}, 0},
       {"empty, an axis that is not", {0, 3}, 2},
@@ -111,6 +112,12 @@ void add_compositions(Reduce function, std::vector<Case>& cases) {
       9, false);
   add(
       "all axes by default", [call](Tensors in) { return Tensors{call(in[0], {}, true)}; }, 15, true);
+  for (const int axis : {0, -1}) {
+    cases.push_back({.label = axis == 0 ? "a scalar along axis 0" : "a scalar along its last axis",
+                     .inputs = {{.shape = {}}},
+                     .call = [call, axis](Tensors in) { return Tensors{call(in[0], {axis}, axis == 0)}; },
+                     .formula = [](const Arrays& in) { return Arrays{in[0]}; }});
+  }
   if (function == Reduce::max) return;
   if (function == Reduce::mean)
     add(
@@ -163,6 +170,20 @@ Cases reduce_cases(const OpTable& table, Reduce function) {
   all.refusals.push_back(refused<ShapeError>("an axis too far from the back", "axis -3", [call] {
     call(zeros({3, 4}), {-3}, false);
   }));
+  all.refusals.push_back(refused<ShapeError>("an axis twice", "axis 0 of (2, 3) is named twice", [call] {
+    call(zeros({2, 3}), {0, 0}, false);
+  }));
+  all.refusals.push_back(
+      refused<ShapeError>("an axis twice, once from the back", "axis -2 of (2, 3) is named twice", [call] {
+        call(zeros({2, 3}), {0, -2}, false);
+      }));
+  all.refusals.push_back(refused<ShapeError>("an axis too far of a scalar",
+                                             "axis 1 of a tensor without axes; give 0 or -1",
+                                             [call] { call(scalar(2), {1}, false); }));
+  all.refusals.push_back(
+      refused<ShapeError>("the axis of a scalar twice", "axis -1 of () is named twice", [call] {
+        call(scalar(2), {0, -1}, false);
+      }));
   if (function != Reduce::sum) {
     all.refusals.push_back(
         refused<TypeError>("integers", "int64 (3)", [call] { call(arange(3), {}, false); }));
@@ -224,7 +245,8 @@ Cases CasesOf<ops::Argmax>::make() {
                             argmax(zeros({3, 0}));
                           }),
       refused<ShapeError>("an axis too far", "axis 1", [] { argmax(zeros({3}), 1); }),
-      refused<ShapeError>("a scalar", "argmax", [] { argmax(scalar(1)); }),
+      refused<ShapeError>("an axis too far of a scalar", "axis 1 of a tensor without axes",
+                          [] { argmax(scalar(1), 1); }),
   };
   all.speed.push_back({.label = "rows of 4096x1024",
                        .inputs = {{.shape = {4096, 1024}}},

@@ -4,6 +4,7 @@
 
 #include "reprise/kernels/elementwise.h"
 #include "reprise/ops/broadcast.h"
+#include "reprise/ops/shape.h"
 
 namespace reprise {
 namespace ops {
@@ -97,8 +98,14 @@ namespace {
 template <kernels::Reduce F>
 Tensor reduction(const Tensor& x, Axes axes, bool keep) {
   ops::ReduceOver<F> op{.axes = 0, .keep = keep};
-  for (const int axis : axes) op.axes |= 1u << normalise_axis(op.name.data(), axis, x.rank());
-  if (axes.size() == 0) op.axes = (1u << x.rank()) - 1;
+  for (const int axis : axes) {
+    const ops::AxisMask bit = 1u << normalise_axis_or_scalar(op.name.data(), axis, x.rank());
+    if ((op.axes & bit) != 0)
+      throw ShapeError(fmt::format("[{}] axis {} of {} is named twice", op.name, axis, to_string(x.shape())));
+    op.axes |= bit;
+  }
+  const ops::AxisMask all = (1u << x.rank()) - 1;
+  op.axes = axes.size() == 0 ? all : op.axes & all;
   return apply(op, x);
 }
 }  // namespace
@@ -107,7 +114,8 @@ Tensor sum(const Tensor& x, Axes axes, bool keep) { return reduction<kernels::Re
 Tensor mean(const Tensor& x, Axes axes, bool keep) { return reduction<kernels::Reduce::mean>(x, axes, keep); }
 Tensor max(const Tensor& x, Axes axes, bool keep) { return reduction<kernels::Reduce::max>(x, axes, keep); }
 Tensor argmax(const Tensor& x, int axis) {
-  return apply(ops::Argmax{.axis = normalise_axis("argmax", axis, x.rank())}, x);
+  const ops::Argmax op{.axis = normalise_axis_or_scalar("argmax", axis, x.rank())};
+  return apply(op, x.rank() == 0 ? reshape(x, Shape{1}) : x);
 }
 
 }  // namespace reprise

@@ -326,9 +326,8 @@ Tensor permute(const Tensor& x, std::initializer_list<int> axes) {
 }
 
 Tensor transpose(const Tensor& x, int a, int b) {
-  const int rank = std::max(x.rank(), 1);
-  a = normalise_axis("transpose", a, rank);
-  b = normalise_axis("transpose", b, rank);
+  a = normalise_axis_or_scalar("transpose", a, x.rank());
+  b = normalise_axis_or_scalar("transpose", b, x.rank());
   ops::Permute op;
   for (int axis = 0; axis < x.rank(); ++axis)
     op.axes[ops::at(axis)] = static_cast<std::int8_t>(axis == a ? b : axis == b ? a : axis);

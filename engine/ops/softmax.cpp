@@ -117,11 +117,11 @@ void CrossEntropy::backward(const Exec& exec, const Saved& saved, OutGrads grads
 }  // namespace ops
 
 Tensor softmax(const Tensor& x, int axis) {
-  return apply(ops::Softmax{.axis = x.rank() == 0 ? 0 : normalise_axis("softmax", axis, x.rank())}, x);
+  return apply(ops::Softmax{.axis = normalise_axis_or_scalar("softmax", axis, x.rank())}, x);
 }
 
 Tensor log_softmax(const Tensor& x, int axis) {
-  return apply(ops::LogSoftmax{.axis = x.rank() == 0 ? 0 : normalise_axis("log_softmax", axis, x.rank())}, x);
+  return apply(ops::LogSoftmax{.axis = normalise_axis_or_scalar("log_softmax", axis, x.rank())}, x);
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction,

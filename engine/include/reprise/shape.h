@@ -56,6 +56,9 @@ std::string to_string(const Shape& shape);
 /// The axis counted from the front; negative ones count from the back. Throws ShapeError naming `operation`.
 int normalise_axis(const char* operation, int axis, int rank);
 
+/// The same for an operation that takes a tensor without axes, too: its axis is 0 or -1, as if it had one.
+int normalise_axis_or_scalar(const char* operation, int axis, int rank);
+
 /// Row-major strides in elements.
 std::array<std::int64_t, kMaxRank> row_major_strides(const Shape& shape);
 

@@ -50,7 +50,8 @@ struct Argmax {
 
 }  // namespace ops
 
-/// Axes to reduce over; {} means all of them.
+/// Axes to reduce over; {} means all of them. A scalar has one, 0 or -1, that reducing leaves as it is.
+/// Throws ShapeError for an axis that is not there, or named twice.
 using Axes = std::initializer_list<int>;
 
 /// Sum over `axes`; integers and booleans sum to int64, which wraps around.

@@ -21,8 +21,6 @@ int repeated_axis(const Tensor& tensor) {
 
 }  // namespace
 
-bool has_distinct_elements(const Tensor& tensor) { return tensor.numel() == 0 || repeated_axis(tensor) < 0; }
-
 void require_changeable(const char* operation, const Tensor& tensor) {
   if (!tensor.defined()) throw Error(fmt::format("[{}] undefined tensor", operation));
   const Value& value = *tensor.value();
@@ -37,8 +35,9 @@ void require_changeable(const char* operation, const Tensor& tensor) {
     throw TapeError(fmt::format("[{}] {} has no memory", operation, describe(value)));
   // What a change of an expanded view would mean depends on the order of the writes.
   if (!has_distinct_elements(tensor)) {
-    throw TapeError(fmt::format("[{}] {} shows the same memory several times along axis {}; change a clone()",
-                                operation, describe(value), repeated_axis(tensor)));
+    const int axis = repeated_axis(tensor);
+    throw TapeError(fmt::format("[{}] {} shows the same memory several times{}; change a clone()", operation,
+                                describe(value), axis < 0 ? "" : fmt::format(" along axis {}", axis)));
   }
   detail::require_own(operation, value, "change a clone()");
 }

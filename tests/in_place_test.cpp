@@ -2,6 +2,8 @@
 // be wrong.
 #include "tape_support.h"
 
+#include <algorithm>
+
 #include "reprise/in_place.h"
 
 using namespace tape_test;
@@ -45,6 +47,74 @@ TEST_CASE("changes in place compute what they say", "[in_place]") {
   CHECK_THROWS_WITH(x.add_(ones({3})), Contains("[add_] float32 added to float64"));
   CHECK_THROWS_AS(Tensor().fill_(1), Error);
   CHECK(x.version() == 6);
+}
+
+namespace {
+
+/// A view with strides of one's own.
+struct AsStrided {
+  Shape shape;
+  std::vector<std::int64_t> strides;
+  static constexpr std::string_view name = "as_strided";
+  Specs infer(SpecSpan in) const { return {Spec{in[0].dtype, in[0].device, false, shape}}; }
+  void view(const Spec&, const Strides&, int, Strides& to, std::int64_t&) const {
+    std::copy(strides.begin(), strides.end(), to.begin());
+  }
+  bool operator==(const AsStrided&) const = default;
+};
+
+/// Whether each element has an offset of its own, by writing all of them down.
+bool really_distinct(const Tensor& x) {
+  std::vector<std::int64_t> offsets{0};
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    std::vector<std::int64_t> more;
+    for (std::int64_t i = 0; i < x.shape()[axis]; ++i) {
+      for (const std::int64_t offset : offsets)
+        more.push_back(offset + i * x.strides()[static_cast<std::size_t>(axis)]);
+    }
+    offsets = more;
+  }
+  std::sort(offsets.begin(), offsets.end());
+  return std::adjacent_find(offsets.begin(), offsets.end()) == offsets.end();
+}
+
+}  // namespace
+
+TEST_CASE("views that overlap are told from views that do not", "[in_place]") {
+  // Never wrong about an overlap, whatever the strides.
+  for (std::int64_t a = 0; a < 8; ++a) {
+    for (std::int64_t b = 0; b < 8; ++b) {
+      for (const std::int64_t m : {1, 2, 3, 4}) {
+        for (const std::int64_t n : {0, 1, 2, 3}) {
+          const Tensor view = apply(AsStrided{Shape{2, m, n}, {25, a, b}}, values({64}));
+          CAPTURE(a, b, m, n);
+          if (has_distinct_elements(view)) CHECK(really_distinct(view));
+        }
+      }
+    }
+  }
+  // Right about all views that are made of tensors without gaps.
+  const Tensor whole = values({2, 3, 4, 5});
+  for (const Tensor& view : {whole, permute(whole, {3, 1, 0, 2}), slice(whole, 2, 1, 4, 2),
+                             reshape(whole, {6, 20}), select(whole, 1, 2), to_channels_last(whole),
+                             transpose(slice(to_channels_last(whole), 1, 1, 3), 0, 3), slice(whole, 1, 1, 1),
+                             scalar(1), apply(AsStrided{Shape{8}, {9}}, values({64}))})
+    CHECK(has_distinct_elements(view));
+  CHECK_FALSE(has_distinct_elements(expand(values({1, 3}), Shape{2, 3})));
+}
+
+TEST_CASE("windows that overlap are not changed in place, nor added to as a gradient", "[in_place]") {
+  const auto windows = [](const Tensor& x) { return apply(AsStrided{Shape{3, 2}, {1, 1}}, x); };
+  const Tensor x = tensor<double>({1, 2, 3, 4}, {4});
+  Tensor view = windows(x);
+  CHECK(elements_of(view) == Doubles{1, 2, 2, 3, 3, 4});
+  CHECK_THROWS_WITH(view.mul_(2), Contains("shows the same memory several times; change a clone()"));
+  CHECK_THROWS_AS(view.fill_(2), TapeError);
+  CHECK(elements_of(x) == Doubles{1, 2, 3, 4});
+  Tensor leaf = ones({3, 2}, kDouble).set_requires_grad(true);
+  leaf.set_grad(windows(zeros({4}, kDouble)));
+  (sum(leaf * 1.0) + sum(square(leaf))).backward();
+  CHECK(elements_of(leaf.grad()) == Doubles(6, 3.0));
 }
 
 TEST_CASE("memory that a view shows twice is not changed in place", "[in_place]") {

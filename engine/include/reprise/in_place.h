@@ -13,7 +13,9 @@ kernels::View change_in_place(const char* operation, const Tensor& tensor);
 /// Throws what `change_in_place` would, and changes nothing: for work that changes several tensors or none.
 void require_changeable(const char* operation, const Tensor& tensor);
 
-/// True when no two elements share memory: an expanded view shows one several times.
+/// True when no two elements share memory, as in an expanded view or in windows that overlap. Told by the
+/// strides: each must step over all that the smaller ones reach, or the elements count as shared. All views
+/// that our own operations give of tensors without gaps do, but expanded ones.
 bool has_distinct_elements(const Tensor& tensor);
 
 }  // namespace reprise

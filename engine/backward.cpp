@@ -223,8 +223,11 @@ void Player::add_gradient(Value& value, Tensor gradient) {
 
 /// The complete gradient of what was chosen; its memory is the caller's alone.
 void Player::hand_out(const Value& value, const Tensor& gradient) {
+  bool given = false;
   for (std::size_t k = 0; k < wanted_.size(); ++k) {
-    if (wanted_[k].value() == &value) wanted_gradients_[k] = gradient;
+    if (wanted_[k].value() != &value) continue;
+    wanted_gradients_[k] = given ? dense_copy(*gradient.value(), value) : gradient;
+    given = true;
   }
 }
 

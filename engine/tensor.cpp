@@ -44,8 +44,9 @@ Tensor gradient_for(const Tensor& tensor, Tensor gradient) {
   const Value& value = *gradient.value();
   if (value.storage == nullptr)
     throw TapeError(fmt::format("[set_grad] the gradient, {}, has no memory", describe(value)));
-  const bool addable = value.is_leaf && !value.requires_grad && has_distinct_elements(gradient) &&
-                       !gradient.shares_storage_with(tensor);
+  // One that has a gradient itself could lead back to the tensor, and neither would ever go.
+  const bool addable = value.is_leaf && !value.requires_grad && value.gradient == nullptr &&
+                       has_distinct_elements(gradient) && !gradient.shares_storage_with(tensor);
   return addable ? gradient : detail::dense_copy(value, *tensor.value());
 }
 

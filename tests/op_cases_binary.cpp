@@ -99,7 +99,8 @@ void add_squared_errors(Cases& all) {
 
 Cases binary_cases(const OpTable& table, Binary function) {
   const BinaryRule rule = rule_of(function);
-  Cases all{.table = &table, .dtypes = function == Binary::pow ? kFloats : kNumbers};
+  Cases all{.table = &table,
+            .dtypes = function == Binary::pow || function == Binary::div ? kFloats : kNumbers};
   const auto call = [rule](Tensors in) { return Tensors{rule.call(std::move(in[0]), std::move(in[1]))}; };
   for (const Pair& pair : pairs()) {
     Case c{.label = pair.label,

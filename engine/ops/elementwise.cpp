@@ -15,7 +15,10 @@ bool takes_integers(kernels::Unary function) {
          function == add_scalar || function == mul_scalar;
 }
 
-bool takes_integers(kernels::Binary function) { return function != kernels::Binary::pow; }
+/// A quotient of integers is no integer, and there is no telling who wants it rounded which way.
+bool takes_integers(kernels::Binary function) {
+  return function != kernels::Binary::pow && function != kernels::Binary::div;
+}
 
 /// Memory order of a result: channels-last when every operand of the result's sizes is.
 bool result_is_channels_last(const Shape& shape, const Spec& a, const Spec& b) {
@@ -64,7 +67,10 @@ Spec infer_binary(std::string_view name, kernels::Binary function, SpecSpan in) 
   const Spec& b = in[1];
   if (a.dtype != b.dtype) require_same_dtype(name, a, b);
   if (!is_floating(a.dtype) && (a.dtype == DType::boolean || !takes_integers(function))) {
-    throw TypeError(fmt::format("[{}] does not take {} tensors; convert them first", name, name_of(a.dtype)));
+    throw TypeError(
+        fmt::format("[{}] does not take {} tensors; convert them with to(DType::float32) or "
+                    "to(DType::float64)",
+                    name, name_of(a.dtype)));
   }
   Spec out = a;
   if (!(a.shape == b.shape)) out.shape = broadcast_shapes(name, a.shape, b.shape);

@@ -150,6 +150,7 @@ Tensor pow(Tensor x, double exponent);
 Tensor add(Tensor a, Tensor b);
 Tensor sub(Tensor a, Tensor b);
 Tensor mul(Tensor a, Tensor b);
+/// a / b of floating tensors; throws TypeError for integers, whose quotients are none.
 Tensor div(Tensor a, Tensor b);
 Tensor pow(Tensor a, Tensor b);
 /// The larger of a and b, broadcast; NaN wins. Equal ones get half the gradient each; where one is NaN both

@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "devices/transfer.h"
+#include "representable.h"
 #include "reprise/checked.h"
 #include "reprise/kernels/elementwise.h"
 #include "reprise/operation.h"
@@ -142,6 +143,10 @@ template std::vector<std::int64_t> Tensor::to_vector<std::int64_t>() const;
 Tensor arange(std::int64_t n, const TensorOptions& options) {
   if (n < 0) throw ShapeError(fmt::format("[arange] negative length {}", n));
   const Shape shape{n};
+  if (n > 0 && is_floating(options.dtype))
+    detail::require_representable("arange", static_cast<double>(n - 1), options.dtype);
+  else if (n > 0)
+    detail::require_representable("arange", n - 1, options.dtype);
   auto elements = checked::vector_of<std::int64_t>("arange", n);
   std::iota(elements.begin(), elements.end(), std::int64_t{0});
   TensorOptions integer = options;

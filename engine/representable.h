@@ -13,7 +13,8 @@ bool is_representable(double value, DType dtype);
 /// True when a double holds the integer.
 bool is_exact_double(std::int64_t value);
 
-/// Throws ValueError naming `operation` when an integer type does not hold the value.
+/// Throws ValueError naming `operation` when an integer type does not hold the value, or a finite one is
+/// infinite in a floating type.
 void require_representable(const char* operation, double value, DType dtype);
 void require_representable(const char* operation, std::int64_t value, DType dtype);
 

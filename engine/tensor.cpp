@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "devices/transfer.h"
@@ -197,8 +198,26 @@ bool detail::is_representable(double value, DType dtype) {
   }
 }
 
+namespace {
+
+double largest_of(DType dtype) {
+  switch (dtype) {
+    case DType::float16:
+      return 65504;
+    case DType::bfloat16:
+      return 0x1.fep127;
+    case DType::float32:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
+}  // namespace
+
 void detail::require_representable(const char* operation, double value, DType dtype) {
-  if (!is_representable(value, dtype))
+  const bool overflows = is_floating(dtype) && std::isfinite(value) && std::abs(value) > largest_of(dtype);
+  if (overflows || !is_representable(value, dtype))
     throw ValueError(fmt::format("[{}] {} is not a value of {}", operation, value, name_of(dtype)));
 }
 

@@ -91,6 +91,67 @@ TEST_CASE("host copies widen and never narrow", "[tensor]") {
   CHECK_THROWS_WITH(arange(2).fill_(0.5), Contains("[fill_]"));
 }
 
+TEST_CASE("numbers that a type does not hold are refused, not infinite", "[tensor]") {
+  struct Largest {
+    DType dtype;
+    double value;
+  };
+  for (const auto [dtype, value] :
+       {Largest{DType::float16, 65504}, Largest{DType::bfloat16, 0x1.fep127},
+        Largest{DType::float32, 0x1.fffffep127}, Largest{DType::float64, 0x1.fffffffffffffp1023}}) {
+    CAPTURE(name_of(dtype));
+    for (const double sign : {1.0, -1.0}) {
+      CHECK(full({1}, sign * value, {.dtype = dtype}).to(DType::float64).item<double>() == sign * value);
+      const double infinite = sign * std::numeric_limits<double>::infinity();
+      CHECK(full({1}, infinite, {.dtype = dtype}).to(DType::float64).item<double>() == infinite);
+      if (dtype == DType::float64) continue;
+      CHECK_THROWS_WITH(full({1}, 1.001 * sign * value, {.dtype = dtype}),
+                        Contains("[full]") && Contains("is not a value of " + std::string(name_of(dtype))));
+      CHECK_THROWS_AS(zeros({1}, {.dtype = dtype}).fill_(1.001 * sign * value), ValueError);
+    }
+  }
+  CHECK(select(arange(65505, {.dtype = DType::float16}), 0, -1).to(DType::float32).item<float>() == 65504);
+  CHECK_THROWS_WITH(arange(70000, {.dtype = DType::float16}),
+                    Contains("[arange] 69999 is not a value of float16"));
+  CHECK(arange(2, {.dtype = DType::boolean}).to(DType::int64).to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{0, 1});
+  CHECK_THROWS_WITH(arange(3, {.dtype = DType::boolean}), Contains("[arange] 2 is not a value of bool"));
+  CHECK_THROWS_WITH(arange((std::int64_t{1} << 31) + 1, {.dtype = DType::int32}),
+                    Contains("[arange] 2147483648 is not a value of int32"));
+}
+
+TEST_CASE("integers have no quotients, and all else of them wraps around", "[tensor]") {
+  constexpr std::int64_t kMost = INT64_MAX, kLeast = INT64_MIN;
+  using Longs = std::vector<std::int64_t>;
+  const Tensor extremes = tensor<std::int64_t>({kMost, kLeast, kMost, 3}, {4});
+  for (const Tensor& divisor : {ones({4}, {.dtype = DType::int64}), zeros({4}, {.dtype = DType::int64})})
+    CHECK_THROWS_WITH(extremes / divisor, Contains("[div] does not take int64 tensors; convert them"));
+  CHECK((extremes + extremes).to_vector<std::int64_t>() == Longs{-2, 0, -2, 6});
+  CHECK((extremes - -extremes).to_vector<std::int64_t>() == Longs{-2, 0, -2, 6});
+  CHECK((extremes * extremes).to_vector<std::int64_t>() == Longs{1, 0, 1, 9});
+  CHECK((-extremes).to_vector<std::int64_t>() == Longs{-kMost, kLeast, -kMost, -3});
+  CHECK(abs(extremes).to_vector<std::int64_t>() == Longs{kMost, kLeast, kMost, 3});
+  CHECK(square(extremes).to_vector<std::int64_t>() == Longs{1, 0, 1, 9});
+  CHECK(sum(extremes).item<std::int64_t>() == kLeast + 1);
+  Tensor added = extremes.clone();
+  added.add_(extremes);
+  added.mul_(3);
+  CHECK(added.to_vector<std::int64_t>() == Longs{-6, 0, -6, 18});
+  // Long enough for every way in which a sum is cut, and strided.
+  for (const std::int64_t n : {100, 1000, 300000}) {
+    const Tensor many = full({n, 3}, kMost, {.dtype = DType::int64});
+    const std::int64_t wrapped =
+        static_cast<std::int64_t>(static_cast<std::uint64_t>(n) * static_cast<std::uint64_t>(kMost));
+    CHECK(sum(many, {0}).to_vector<std::int64_t>() == Longs(3, wrapped));
+    CHECK(sum(slice(many, 1, 0, 1)).item<std::int64_t>() == wrapped);
+    CHECK(sum(transpose(many, 0, 1), {1}).to_vector<std::int64_t>() == Longs(3, wrapped));
+    CHECK(sum(reshape(many, {3 * n})).item<std::int64_t>() ==
+          static_cast<std::int64_t>(3 * static_cast<std::uint64_t>(wrapped)));
+  }
+  CHECK(sum(full({3}, INT32_MIN, {.dtype = DType::int32})).item<std::int64_t>() ==
+        3 * std::int64_t{INT32_MIN});
+}
+
 TEST_CASE("casts round trip where the type holds the value", "[tensor]") {
   const Tensor x = tensor<float>({1, -2, 0.5F, 100}, {4});
   for (const DType dtype : {DType::float64, DType::bfloat16, DType::float16}) {

@@ -85,7 +85,7 @@ TEST_CASE("a tag is booked in its own pool alone, though another has the same ad
   for (int i = 0; i < 100; ++i) {
     const auto pool = fresh_pool();
     if (i == 0) tag = pool->share_tag("first");
-    Block* const block = pool->allocate(100, Category::other, tag.get());
+    MemoryBlock* const block = pool->allocate(100, Category::other, tag.get());
     CHECK((block->tag == tag.get()) == (i == 0));
     pool->free(block);
     if (i > 0) CHECK_THROWS_WITH(pool->usage(tag.get()), Contains("not this pool's"));
@@ -97,7 +97,7 @@ TEST_CASE("a trace of a pool outlives the pool's owner", "[lifetimes]") {
   const auto trace = std::make_unique<MemoryTrace>(*pool);
   MemoryTag* const tag = pool->tag("a name that is too long to lie in the string itself");
   pool->free(pool->allocate(100, Category::other, tag));
-  Block* const late = pool->allocate(300, Category::other, tag);
+  MemoryBlock* const late = pool->allocate(300, Category::other, tag);
   pool.reset();
   late->pool->free(late);
   std::int64_t bytes = 0, frees = 0;

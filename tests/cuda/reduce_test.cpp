@@ -97,6 +97,17 @@ TEST_CASE("cuda reductions with partial results", "[simt][cuda]") {
   check_shapes(DType::boolean, DType::int64, {Reduce::sum}, kLarge);
 }
 
+TEST_CASE("cuda sums of integers wrap around", "[simt][cuda]") {
+  Queues queues;
+  Twin x(DType::int64, {301, 70}), rows(DType::int64, {301, 1}), columns(DType::int64, {1, 70}),
+      whole(DType::int64, {1, 1});
+  x.assign([](std::int64_t) { return 0x1p62; });
+  for (Twin* y : {&rows, &columns, &whole}) {
+    y->assign([](std::int64_t) { return -0x1p63; });
+    for (const Write write : kWrites) check_reduction(queues, Reduce::sum, x, *y, write);
+  }
+}
+
 TEST_CASE("cuda reductions into wider types, of nothing, and of NaN", "[simt][cuda]") {
   Queues queues;
   for (const Reduce function : {Reduce::sum, Reduce::mean, Reduce::max}) {

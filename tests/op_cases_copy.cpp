@@ -94,7 +94,8 @@ Cases CasesOf<ops::Transfer>::make() {
       refused<Error>("an undefined tensor", "undefined", [] { Tensor().to(Device::cpu()); }),
       refused<DeviceError>("a device that is not there", "no cuda:63",
                            [] { zeros({2}).to(Device::cuda(63)); }),
-      refused<ValueError>("a device of no kind", "'tpu' is no device", [] { zeros({2}).to(parse_device("tpu")); }),
+      refused<ValueError>("a device of no kind", "'tpu' is no device",
+                          [] { zeros({2}).to(parse_device("tpu")); }),
   };
   all.speed.push_back({.label = "4M", .inputs = {{.shape = {4 << 20}}}, .call = [](Tensors in) {
                          return Tensors{apply(ops::Transfer{.to = Device::cpu()}, in[0])};

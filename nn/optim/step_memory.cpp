@@ -40,10 +40,10 @@ void require_parameter(const char* optimiser, const Tensor& parameter, std::size
                                 name_of(parameter.dtype())));
   }
   if (!has_distinct_elements(parameter)) {
-    throw TapeError(
-        fmt::format("[{}] {} is expanded: it shows the same memory several times; give the tensor "
-                    "that it was expanded from, or a clone()",
-                    optimiser, name));
+    throw TapeError(fmt::format(
+        "[{}] {} shows the same memory several times, as expanded tensors do; give the tensor that "
+        "it is a view of, or a clone()",
+        optimiser, name));
   }
 }
 

@@ -18,9 +18,8 @@ struct Span {
   std::string_view operation;  // of static storage
   Phase phase = Phase::other;
   const Place* place = nullptr;  // in the model
-  std::string_view
-      segment{};  // the innermost checkpoint segment; empty: none. Lives as long as the trace, or the pool
-  std::int64_t start_ns = 0;  // since the trace began
+  std::string_view segment{};    // the innermost checkpoint segment, as long as the trace or the pool lives
+  std::int64_t start_ns = 0;     // since the trace began
   std::int64_t end_ns = 0;
 };
 

@@ -1,5 +1,6 @@
 // Bits depend on the number of threads: a replay has as many as the forward had.
 #include "kernel_tensor.h"
+#include "reprise/kernels/matmul.h"
 #include "reprise/kernels/threads.h"
 #include "tape_support.h"
 
@@ -68,6 +69,59 @@ TEST_CASE("a replay has the threads of the forward, node by node", "[segment][th
     CHECK(gradient(n, {whole, whole}) == right);
     CHECK(gradient(n, {cheap}) == right);
     CHECK(gradient(n, {SegmentOptions{}}) == right);
+  }
+}
+
+namespace {
+
+/// x w on one thread, whatever is asked for: for bits that do not depend on the machine.
+struct OnOneThread {
+  static constexpr std::string_view name = "on_one_thread";
+  Specs infer(SpecSpan in) const {
+    Spec out = in[0];
+    out.shape = {in[0].shape[0], in[1].shape[1]};
+    return {out};
+  }
+  Saves saves(GradMask) const { return {.inputs = 2}; }
+  void forward(const Exec& exec, Inputs in, Outputs out) const {
+    const int before = kernels::num_threads();
+    set_num_threads(1);
+    kernels::matmul(exec.queue(), 1.0, in[0], in[1], {out[0], kernels::Write::overwrite},
+                    exec.scratch(kernels::matmul_workspace_bytes(exec.queue().device, in[0], in[1], out[0])));
+    set_num_threads(before);
+  }
+  void backward(const Exec&, const Saved& saved, OutGrads dy, GradSlots dx) const {
+    const std::int64_t n = saved.input(1).numel();
+    for (std::int64_t i = 0; i < dx[0].view.numel(); ++i)
+      dx[0].view.as<float>()[i] = dy[0].as<float>()[i / n] * saved.input(1).as<float>()[i % n];
+  }
+  bool operator==(const OnOneThread&) const = default;
+};
+
+}  // namespace
+
+TEST_CASE("an operation that asks for threads of its own has them in a replay, too", "[segment][threads]") {
+  const NothingLeft check;
+  const ThreadsScope scope(2);
+  if (kernels::num_threads() < 2) return;
+  for (const int backward : {2, 1}) {
+    const auto run = [&](bool with_segment) {
+      set_num_threads(2);
+      manual_seed(2);
+      Tensor x = randn({33, 20000}).set_requires_grad(true);
+      const Tensor w = randn({20000, 1});
+      Tensor y;
+      {
+        std::unique_ptr<Segment> segment;
+        if (with_segment) segment = std::make_unique<Segment>("s", SegmentOptions{.spare_last = false});
+        y = sin(tanh(apply(OnOneThread{}, x, w) * 0.01));
+      }
+      set_num_threads(backward);
+      sum(square(std::move(y))).backward();
+      CHECK(kernels::num_threads() == backward);
+      return bits_of(x.grad());
+    };
+    CHECK(run(true) == run(false));
   }
 }
 

@@ -70,7 +70,12 @@ int num_threads() {
   return std::clamp(most_of_a_team(), 1, wanted);
 }
 
-void set_num_threads(int threads) { thread_count().store(std::max(1, threads), std::memory_order_relaxed); }
+void set_num_threads(int threads) {
+  if (fixed_threads > 0)
+    fixed_threads = std::max(1, threads);
+  else
+    thread_count().store(std::max(1, threads), std::memory_order_relaxed);
+}
 
 FixedThreads::FixedThreads(int threads) : before_(fixed_threads) {
   if (threads > 0) fixed_threads = threads;

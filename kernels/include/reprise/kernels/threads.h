@@ -15,7 +15,8 @@ int num_threads();
 void set_num_threads(int threads);
 
 /// While it lives, kernels called from this thread use so many threads, whatever `set_num_threads` asks for,
-/// but never more than there really are; 0 changes nothing.
+/// but never more than there really are; 0 changes nothing. What this thread asks for meanwhile holds until
+/// then and for itself alone; threads that it starts are as all others.
 class FixedThreads {
  public:
   explicit FixedThreads(int threads);

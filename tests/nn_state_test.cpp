@@ -279,6 +279,21 @@ TEST_CASE("members that share memory are loaded where they agree", "[nn]") {
   CHECK(elements_of(module.other) == Doubles{0, 0});
 }
 
+TEST_CASE("convert takes views of one memory that have no element in common", "[nn]") {
+  struct Views {
+    Tensor flat = values({4, 3}).to(DType::float32).detach();
+    Tensor a = slice(flat, 1, 0, 2).set_requires_grad(true), b = slice(flat, 1, 2, 3).set_requires_grad(true);
+    void visit(nn::Visitor& v) {
+      v.parameter("a", a);
+      v.parameter("b", b);
+    }
+  } module;
+  const Doubles a = elements_of(module.a.detach().to(DType::float64));
+  nn::convert(module, DType::float64);
+  CHECK(elements_of(module.a.detach()) == a);
+  CHECK(module.b.dtype() == DType::float64);
+}
+
 TEST_CASE("convert refuses to part members that share memory", "[nn]") {
   Rows module;
   CHECK_THROWS_WITH(nn::convert(module, DType::float64), Contains("[convert] members") && Contains("share"));

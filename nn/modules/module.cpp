@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <unordered_set>
 
@@ -10,6 +11,7 @@
 #include "reprise/in_place.h"
 #include "reprise/nn/digest.h"
 #include "reprise/tape.h"
+#include "shared_elements.h"
 
 namespace reprise::nn {
 
@@ -76,10 +78,11 @@ void Conversion::prepare(const Tensor& tensor, bool is_parameter) {
   for (const auto& [before, after] : made_) {
     if (before.value() == tensor.value()) return;
     if (!before.shares_storage_with(tensor) || (stays && after.value() == before.value())) continue;
+    if (!find_shared_elements(std::array{before, tensor})) continue;
     throw ValueError(fmt::format(
-        "[convert] members {} and {} share memory, which they would not once they are {}; make one of them "
+        "[convert] members {} and {} share elements, which they would not once converted; make one of them "
         "the tensor of both, or a copy",
-        describe(*before.value()), describe(*tensor.value()), name_of(wanted)));
+        describe(*before.value()), describe(*tensor.value())));
   }
   made_.emplace_back(tensor, stays ? tensor : converted(tensor, wanted));
 }

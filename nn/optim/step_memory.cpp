@@ -15,6 +15,7 @@
 #include "reprise/ops/elementwise.h"
 #include "reprise/span.h"
 #include "reprise/tape.h"
+#include "shared_elements.h"
 
 namespace reprise::nn::detail {
 namespace {
@@ -47,72 +48,14 @@ void require_parameter(const char* optimiser, const Tensor& parameter, std::size
   }
 }
 
-/// Which elements of a storage a value shows.
-struct Extent {
-  const Value* value;
-  std::int64_t first, last;
-};
-
-Extent extent_of(const Value& value) {
-  std::int64_t last = value.offset;
-  for (int axis = 0; axis < value.spec.shape.rank(); ++axis)
-    last += (value.spec.shape[axis] - 1) * value.strides[static_cast<std::size_t>(axis)];
-  return {&value, value.offset, last};
-}
-
-/// Calls f(offset) for every element of `value`.
-template <class F>
-void for_each_offset(const Value& value, F&& f) {
-  const Shape& shape = value.spec.shape;
-  Strides index{};
-  std::int64_t at = value.offset;
-  for (std::int64_t left = shape.numel(); left > 0; --left) {
-    f(at);
-    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-      const auto i = static_cast<std::size_t>(axis);
-      at += value.strides[i];
-      if (++index[i] < shape[axis]) break;
-      at -= index[i] * value.strides[i];
-      index[i] = 0;
-    }
-  }
-}
-
-/// Throws where two of the values, whose extents overlap in a chain, show the same element.
-void require_disjoint(const char* optimiser, std::span<const Extent> chain, std::int64_t last) {
-  const std::int64_t first = chain.front().first;
-  std::vector<std::uint32_t> owner(static_cast<std::size_t>(last - first + 1));  // 1 + its place; 0: none
-  for (std::size_t i = 0; i < chain.size(); ++i) {
-    for_each_offset(*chain[i].value, [&](std::int64_t at) {
-      std::uint32_t& known = owner[static_cast<std::size_t>(at - first)];
-      if (known != 0) {
-        throw ValueError(
-            fmt::format("[{}] {} and {} share memory: a step would change it twice; give one of them",
-                        optimiser, describe(*chain[known - 1].value), describe(*chain[i].value)));
-      }
-      known = static_cast<std::uint32_t>(i + 1);
-    });
-  }
-}
-
 /// Parameters may be views of one memory, such as slices of a flat buffer, but not of the same elements.
 void require_own_elements(const char* optimiser, std::span<const DecayedParameter> parameters) {
-  std::map<const Storage*, std::vector<Extent>> by_storage;
-  for (const DecayedParameter& entry : parameters) {
-    if (entry.parameter.numel() > 0)
-      by_storage[entry.parameter.value()->storage].push_back(extent_of(*entry.parameter.value()));
-  }
-  for (auto& [storage, extents] : by_storage) {
-    std::sort(extents.begin(), extents.end(),
-              [](const Extent& a, const Extent& b) { return a.first < b.first; });
-    for (std::size_t begin = 0; begin < extents.size();) {
-      std::int64_t last = extents[begin].last;
-      std::size_t end = begin + 1;
-      for (; end < extents.size() && extents[end].first <= last; ++end)
-        last = std::max(last, extents[end].last);
-      if (end - begin > 1) require_disjoint(optimiser, std::span(extents).subspan(begin, end - begin), last);
-      begin = end;
-    }
+  std::vector<Tensor> tensors;
+  for (const DecayedParameter& entry : parameters) tensors.push_back(entry.parameter);
+  if (const auto shared = find_shared_elements(tensors)) {
+    throw ValueError(
+        fmt::format("[{}] {} and {} share memory: a step would change it twice; give one of them", optimiser,
+                    describe(*shared->first.value()), describe(*shared->second.value())));
   }
 }
 

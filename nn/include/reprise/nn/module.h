@@ -119,7 +119,7 @@ class Conversion {
 /// Converts every parameter to `dtype`, with its gradient and its gradient hooks, and every floating buffer
 /// (running statistics) to float64 for float64, else to float32; integers stay, and what is shared stays
 /// shared. Throws before anything is changed: TypeError for a type that is not floating, TapeError for a
-/// member that was recorded for backward, and ValueError for members that share memory without being one
+/// member that was recorded for backward, and ValueError for members that share elements without being one
 /// tensor. Before an optimiser is made: it holds on to the parameters.
 template <class Module>
 void convert(Module& module, DType dtype) {

@@ -35,6 +35,25 @@ bool same(const checkpoint::Prediction& a, const checkpoint::Prediction& b) {
 
 }  // namespace
 
+TEST_CASE("what another thread makes on a dry device is no part of a prediction", "[predict][threads]") {
+  const DeviceProfile profile = parse_profile("rtx4090");
+  const checkpoint::Prediction alone = predict_size(profile, 100);
+  std::vector<Tensor> beside;
+  const checkpoint::Prediction together = checkpoint::predict(profile, [&] {
+    std::thread([&] { beside.push_back(empty({1 << 20}, {.device = Device::dry(profile)})); }).join();
+    const Tensor weight = randn({100, 100}).set_requires_grad(true);
+    return [=](checkpoint::PhaseMeter&) {
+      for (int i = 0; i < 10; ++i) {
+        const checkpoint::Segment segment("size");
+        sum(sin(exp(matmul(weight, weight)))).backward();
+      }
+      Tensor(weight).clear_grad();
+    };
+  });
+  CHECK(together.memory == alone.memory);
+  CHECK(beside[0].device() == Device::dry(profile));
+}
+
 TEST_CASE("threads predict at the same time, each for itself", "[predict][threads]") {
   for (const char* const name : {"cpu", "h100"}) {
     const DeviceProfile profile = parse_profile(name);

@@ -64,6 +64,7 @@ struct Registry {
   std::mutex mutex;
   std::deque<DeviceProfile> profiles;  // by index of the dry device; several may have the same
   std::array<bool, kMostDevices> leased{};
+  std::array<bool, kMostDevices> shared{};  // given out by Device::dry, and never leased
 };
 
 Registry& registry() {
@@ -154,7 +155,13 @@ Device Device::dry(const DeviceProfile& profile) {
   Registry& state = registry();
   const std::lock_guard guard(state.mutex);
   if (const detail::DryLease* const lease = lease_of(state, profile)) return lease->device();
-  return find_or_add(state, profile, [](std::size_t) { return true; });
+  for (std::size_t index = 0; index < state.profiles.size(); ++index) {
+    if (state.shared[index] && state.profiles[index] == profile)
+      return {profile.kind, static_cast<int>(index), true};
+  }
+  const Device device = find_or_add(state, profile, [&](std::size_t index) { return !state.leased[index]; });
+  state.shared[static_cast<std::size_t>(device.index)] = true;
+  return device;
 }
 
 detail::DryLease::DryLease(const DeviceProfile& profile) {
@@ -163,8 +170,9 @@ detail::DryLease::DryLease(const DeviceProfile& profile) {
   const std::lock_guard guard(state.mutex);
   const DryLease* const around = lease_of(state, profile);
   shares_ = around != nullptr;
-  device_ = shares_ ? around->device_
-                    : find_or_add(state, profile, [&](std::size_t index) { return !state.leased[index]; });
+  device_ = shares_ ? around->device_ : find_or_add(state, profile, [&](std::size_t index) {
+    return !state.leased[index] && !state.shared[index];
+  });
   state.leased[static_cast<std::size_t>(device_.index)] = true;
   outer_ = std::exchange(innermost_lease, this);
 }

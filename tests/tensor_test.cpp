@@ -126,6 +126,10 @@ TEST_CASE("integers have no quotients, and all else of them wraps around", "[ten
   const Tensor extremes = tensor<std::int64_t>({kMost, kLeast, kMost, 3}, {4});
   for (const Tensor& divisor : {ones({4}, {.dtype = DType::int64}), zeros({4}, {.dtype = DType::int64})})
     CHECK_THROWS_WITH(extremes / divisor, Contains("[div] does not take int64 tensors; convert them"));
+  for (const double number : {2.0, -3.0, 1e-30})
+    CHECK_THROWS_WITH(extremes / number, Contains("[div] does not take int64 tensors"));
+  CHECK_THROWS_WITH(1.0 / extremes, Contains("[div] does not take int64 tensors"));
+  CHECK((arange(3) / 0.5).to_vector<std::int64_t>() == Longs{0, 2, 4});
   CHECK((extremes + extremes).to_vector<std::int64_t>() == Longs{-2, 0, -2, 6});
   CHECK((extremes - -extremes).to_vector<std::int64_t>() == Longs{-2, 0, -2, 6});
   CHECK((extremes * extremes).to_vector<std::int64_t>() == Longs{1, 0, 1, 9});

@@ -28,6 +28,12 @@ bool result_is_channels_last(const Shape& shape, const Spec& a, const Spec& b) {
   return (a_whole || b_whole) && (!a_whole || a.channels_last) && (!b_whole || b.channels_last);
 }
 
+[[noreturn]] void throw_takes_no(DType dtype, std::string_view name) {
+  throw TypeError(
+      fmt::format("[{}] does not take {} tensors; convert them with to(DType::float32) or to(DType::float64)",
+                  name, name_of(dtype)));
+}
+
 }  // namespace
 
 Spec infer_unary(std::string_view name, kernels::Unary function, const Spec& in) {
@@ -67,10 +73,7 @@ Spec infer_binary(std::string_view name, kernels::Binary function, SpecSpan in) 
   const Spec& b = in[1];
   if (a.dtype != b.dtype) require_same_dtype(name, a, b);
   if (!is_floating(a.dtype) && (a.dtype == DType::boolean || !takes_integers(function))) {
-    throw TypeError(
-        fmt::format("[{}] does not take {} tensors; convert them with to(DType::float32) or "
-                    "to(DType::float64)",
-                    name, name_of(a.dtype)));
+    throw_takes_no(a.dtype, name);
   }
   Spec out = a;
   if (!(a.shape == b.shape)) out.shape = broadcast_shapes(name, a.shape, b.shape);
@@ -276,6 +279,9 @@ Tensor operator*(Tensor x, double alpha) {
   return with_scalar<kernels::Unary::mul_scalar>("mul", std::move(x), alpha);
 }
 Tensor operator/(Tensor x, double alpha) {
+  // Of integers only what is a product with another integer.
+  if (x.defined() && !is_floating(x.dtype()) && !detail::is_representable(1.0 / alpha, x.dtype()))
+    ops::throw_takes_no(x.dtype(), "div");
   return with_scalar<kernels::Unary::mul_scalar>("div", std::move(x), 1.0 / alpha);
 }
 Tensor operator+(double alpha, Tensor x) { return std::move(x) + alpha; }
@@ -283,7 +289,10 @@ Tensor operator-(double alpha, Tensor x) {
   return with_scalar<kernels::Unary::add_scalar>("sub", neg(std::move(x)), alpha);
 }
 Tensor operator*(double alpha, Tensor x) { return std::move(x) * alpha; }
-Tensor operator/(double alpha, Tensor x) { return reciprocal(std::move(x)) * alpha; }
+Tensor operator/(double alpha, Tensor x) {
+  if (x.defined() && !is_floating(x.dtype())) ops::throw_takes_no(x.dtype(), "div");
+  return reciprocal(std::move(x)) * alpha;
+}
 
 Tensor equal(const Tensor& a, const Tensor& b) { return comparison(kernels::Compare::equal, a, b); }
 Tensor not_equal(const Tensor& a, const Tensor& b) { return comparison(kernels::Compare::not_equal, a, b); }

@@ -129,12 +129,12 @@ OutOfMemory with_what_fits(const OutOfMemory& error, const RunOptions& options,
                            checkpoint::to_string(setting), format_bytes(prediction.memory.all.allocated.peak),
                            100 * prediction.recomputed_share());
   }
-  const std::string answer =
-      fitting.empty() ? fmt::format(
-                            "no setting of --segments fits: the least that a step takes is {}; use a "
-                            "smaller model or batch",
-                            format_bytes(least_bytes(options)))
-                      : "these settings of --segments fit: " + fitting;
+  const std::string answer = fitting.empty()
+                                 ? fmt::format(
+                                       "no setting of --segments fits: the least that a step takes is {} at "
+                                       "once, and its pool some more; use a smaller model or batch",
+                                       format_bytes(least_bytes(options)))
+                                 : "these settings of --segments fit: " + fitting;
   return OutOfMemory(
       fmt::format("{}\n  under segments {}; {}", error.what(), checkpoint::to_string(failed), answer));
 }

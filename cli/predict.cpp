@@ -170,8 +170,8 @@ void require_one_that_fits(const std::vector<Row>& rows, std::size_t capacity) {
     least = std::min(least, row.prediction.memory.all.allocated.peak);
   }
   throw Error(
-      fmt::format("[predict] no setting fits {}: the least that a step takes is {}; use a smaller model "
-                  "or batch",
+      fmt::format("[predict] no setting fits {}: the least that a step takes is {} at once, and its pool "
+                  "some more; use a smaller model or batch",
                   format_bytes(capacity), format_bytes(least)));
 }
 

@@ -64,7 +64,8 @@ Evaluation finite_evaluation(Task& task, bool thorough) {
 }
 
 Trained run_steps(Task& task, const TrainOptions& options, std::int64_t steps, Pool& pool) {
-  Stepper stepper(task, options, steps);
+  Stepper stepper =
+      saying_what_fits(options, options.segments, [&] { return Stepper(task, options, steps); });
   Trained result;
   result.segments = options.segments;
   Progress progress(std::cerr, standard_error(), "train", steps, Unwatched::plain_lines);

@@ -59,6 +59,7 @@ TEST_CASE("a convolution and a product that could not be made are made later", "
     try {
       got = both();
     } catch (const std::bad_alloc&) {
+    } catch (const OutOfMemory&) {  // a pool that passes requests through may be the one that asks
     }
     failed = failing.has_failed();
   }

@@ -35,8 +35,10 @@ double Schedule::at(std::int64_t i) const {
   switch (kind) {
     case Kind::constant:
       return lr;
-    case Kind::step:
-      return lr * std::pow(step_factor, static_cast<double>(i / step_every));
+    case Kind::step: {
+      const std::int64_t completed = i / step_every;
+      return lr * std::pow(step_factor, static_cast<double>(completed));
+    }
     case Kind::cosine: {
       const double span = static_cast<double>(std::max<std::int64_t>(total - warmup, 1));
       const double progress = std::min(1.0, static_cast<double>(i - warmup) / span);

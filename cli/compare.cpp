@@ -223,6 +223,7 @@ void print_rows(const std::vector<Row>& rows) {
 
 std::string remark_on_times(const std::vector<Row>& rows) {
   std::vector<StepTimes> times;
+  times.reserve(rows.size());
   for (const Row& row : rows) times.push_back(row.times);
   return remark_on_times(times);
 }

@@ -155,11 +155,10 @@ Device Device::dry(const DeviceProfile& profile) {
   Registry& state = registry();
   const std::lock_guard guard(state.mutex);
   if (const detail::DryLease* const lease = lease_of(state, profile)) return lease->device();
-  for (std::size_t index = 0; index < state.profiles.size(); ++index) {
-    if (state.shared[index] && state.profiles[index] == profile)
-      return {profile.kind, static_cast<int>(index), true};
+  for (std::size_t i = 0; i < state.profiles.size(); ++i) {
+    if (state.shared[i] && state.profiles[i] == profile) return {profile.kind, static_cast<int>(i), true};
   }
-  const Device device = find_or_add(state, profile, [&](std::size_t index) { return !state.leased[index]; });
+  const Device device = find_or_add(state, profile, [&](std::size_t i) { return !state.leased[i]; });
   state.shared[static_cast<std::size_t>(device.index)] = true;
   return device;
 }

@@ -168,6 +168,7 @@ void copy_and_compare(const std::vector<Copy>& copies) {
 /// agree where they meet, or nothing is changed.
 void copy_overlapping(const std::vector<Copy>& copies) {
   std::vector<Tensor> before;
+  before.reserve(copies.size());
   for (const Copy& copy : copies) before.push_back(copy.to.clone());
   try {
     copy_and_compare(copies);

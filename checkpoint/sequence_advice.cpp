@@ -142,7 +142,7 @@ SequenceAdvice::Sequence::~Sequence() {
   if (counted_ && --advice.open_ == 0) advice.end_ = context().tape->next_sequence;
 }
 
-std::string SequenceAdvice::advice(std::size_t /*bytes*/, const Pool& pool, DeviceKind kind) const {
+std::string SequenceAdvice::advice(const Pool& pool, DeviceKind kind) const {
   if (starts_.empty() || pool.capacity() == kUnlimited) return {};
   const DeviceProfile profile = parse_profile(kind == DeviceKind::cpu ? "cpu" : "h100");
   // A block that is not whole yet says little about the others.

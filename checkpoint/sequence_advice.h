@@ -27,7 +27,7 @@ class SequenceAdvice final : public Adviser {
   };
   void begin_block(std::int64_t i);
 
-  std::string advice(std::size_t bytes, const Pool& pool, DeviceKind kind) const override;
+  std::string advice(const Pool& pool, DeviceKind kind) const override;
 
  private:
   Setting setting_;

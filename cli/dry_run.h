@@ -66,7 +66,7 @@ class WithoutEstimates final : public Adviser {
   WithoutEstimates& operator=(const WithoutEstimates&) = delete;
 
  private:
-  std::string advice(std::size_t, const Pool&, DeviceKind) const override { return {}; }
+  std::string advice(const Pool&, DeviceKind) const override { return {}; }
 
   const Adviser* before_;
 };

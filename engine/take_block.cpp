@@ -16,7 +16,7 @@ MemoryBlock* take_block(Device device, std::size_t bytes, Category category, Ori
     return pool.allocate(bytes, category, ctx.tag, origin);
   } catch (const OutOfMemory& error) {
     if (ctx.adviser == nullptr) throw;
-    const std::string advice = ctx.adviser->advice(bytes, pool, device.kind);
+    const std::string advice = ctx.adviser->advice(pool, device.kind);
     if (advice.empty()) throw;
     throw OutOfMemory(std::string(error.what()) + "\n  " + advice);
   }

@@ -294,3 +294,23 @@ TEMPLATE_TEST_CASE("an optimiser moves, and is never copied", "[nn][optim]", nn:
   };
   CHECK(train(true) == train(false));
 }
+
+TEST_CASE("an optimiser follows 16-bit parameters that are changed between its steps", "[nn][optim]") {
+  Tensor p = tensor<float>({1, 1, 1}, {3}).to(DType::bfloat16).set_requires_grad(true);
+  nn::Sgd sgd({{{p}, 0.0}});
+  const auto step = [&] {
+    p.set_grad(full({3}, 0.001, {.dtype = DType::bfloat16}));
+    sgd.step(1.0);
+    return p.detach().to(DType::float32).to_vector<float>();
+  };
+  step();
+  {
+    const NoGrad no_grad;
+    slice(p, 0, 1, 2).fill_(3);  // the others keep the digits that bfloat16 has no room for
+  }
+  for (int i = 0; i < 8; ++i) step();
+  const auto elements = step();
+  CHECK(elements[0] == Approx(0.9900).margin(0.002));
+  CHECK(elements[1] == Approx(2.9910).margin(0.009));
+  CHECK(elements[2] == elements[0]);
+}

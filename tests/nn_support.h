@@ -46,4 +46,8 @@ inline const Tensor& find(const std::vector<nn::NamedTensor>& state, const std::
   throw std::logic_error(name);
 }
 
+inline void check_constant(const Tensor& tensor, double value) {
+  for (const double x : tensor.to_vector<double>()) CHECK(x == value);
+}
+
 }  // namespace nn_test

@@ -115,7 +115,7 @@ TEST_CASE("the estimate of a sequence that is on the tape is the formula's", "[m
 
 TEST_CASE("an adviser of the caller's takes the place of the estimate", "[memory]") {
   struct Own final : Adviser {
-    std::string advice(std::size_t, const Pool&, DeviceKind) const override { return "own words"; }
+    std::string advice(const Pool&, DeviceKind) const override { return "own words"; }
   } own;
   const Adviser* const before = std::exchange(context().adviser, &own);
   const std::string error = try_steps({.batch = 64}, std::size_t{256} << 10);

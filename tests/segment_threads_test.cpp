@@ -27,8 +27,12 @@ Numbers numbers(int bits) {
   return {one_or_two(0), one_or_two(1), one_or_two(2), one_or_two(3), one_or_two(4)};
 }
 
+using Product = std::function<Tensor(const Tensor& x, const Tensor& w)>;
+Tensor plain_product(const Tensor& x, const Tensor& w) { return matmul(x, w); }
+
 /// The gradient after a product whose long sums are cut for the threads.
-std::vector<std::uint64_t> gradient(const Numbers& n, const std::vector<SegmentOptions>& segments) {
+std::vector<std::uint64_t> gradient(const Numbers& n, const std::vector<SegmentOptions>& segments,
+                                    const Product& product = plain_product) {
   manual_seed(2);
   Tensor x = randn({33, 20000}).set_requires_grad(true);
   const Tensor w = randn({20000, 1});
@@ -38,7 +42,7 @@ std::vector<std::uint64_t> gradient(const Numbers& n, const std::vector<SegmentO
     std::vector<std::unique_ptr<Segment>> open;
     for (const SegmentOptions& options : segments) open.push_back(std::make_unique<Segment>("s", options));
     set_num_threads(n.product);
-    y = matmul(x, w);
+    y = product(x, w);
     set_num_threads(n.rest);
     y = sin(tanh(y * 0.01));
     set_num_threads(n.end);
@@ -47,8 +51,11 @@ std::vector<std::uint64_t> gradient(const Numbers& n, const std::vector<SegmentO
   const Tensor loss = sum(square(std::move(y)));
   set_num_threads(n.backward);
   loss.backward();
+  CHECK(kernels::num_threads() == n.backward);
   return bits_of(x.grad());
 }
+
+const SegmentOptions kWhole{.spare_last = false}, kCheap{.drop = Drop::cheap, .spare_last = false};
 
 }  // namespace
 
@@ -59,15 +66,14 @@ TEST_CASE("a replay has the threads of the forward, node by node", "[segment][th
     WARN("skipped: there is one thread only");
     return;
   }
-  const SegmentOptions whole{.spare_last = false}, cheap{.drop = Drop::cheap, .spare_last = false};
   CHECK(gradient({1, 1, 1, 1, 1}, {}) != gradient({1, 2, 1, 1, 1}, {}));  // or the rest would show nothing
   for (int bits = 0; bits < 32; ++bits) {
     const Numbers n = numbers(bits);
     CAPTURE(n.begin, n.product, n.rest, n.end, n.backward);
     const auto right = gradient(n, {});
-    CHECK(gradient(n, {whole}) == right);
-    CHECK(gradient(n, {whole, whole}) == right);
-    CHECK(gradient(n, {cheap}) == right);
+    CHECK(gradient(n, {kWhole}) == right);
+    CHECK(gradient(n, {kWhole, kWhole}) == right);
+    CHECK(gradient(n, {kCheap}) == right);
     CHECK(gradient(n, {SegmentOptions{}}) == right);
   }
 }
@@ -104,24 +110,10 @@ TEST_CASE("an operation that asks for threads of its own has them in a replay, t
   const NothingLeft check;
   const ThreadsScope scope(2);
   if (kernels::num_threads() < 2) return;
+  const Product product = [](const Tensor& x, const Tensor& w) { return apply(OnOneThread{}, x, w); };
   for (const int backward : {2, 1}) {
-    const auto run = [&](bool with_segment) {
-      set_num_threads(2);
-      manual_seed(2);
-      Tensor x = randn({33, 20000}).set_requires_grad(true);
-      const Tensor w = randn({20000, 1});
-      Tensor y;
-      {
-        std::unique_ptr<Segment> segment;
-        if (with_segment) segment = std::make_unique<Segment>("s", SegmentOptions{.spare_last = false});
-        y = sin(tanh(apply(OnOneThread{}, x, w) * 0.01));
-      }
-      set_num_threads(backward);
-      sum(square(std::move(y))).backward();
-      CHECK(kernels::num_threads() == backward);
-      return bits_of(x.grad());
-    };
-    CHECK(run(true) == run(false));
+    const Numbers n{2, 2, 2, 2, backward};
+    CHECK(gradient(n, {kWhole}, product) == gradient(n, {}, product));
   }
 }
 
@@ -131,23 +123,16 @@ TEST_CASE("a product in a parallel region is replayed with the one thread that i
           "[segment][threads]") {
   const NothingLeft check;
   const ThreadsScope scope(2);
-  const auto run = [](bool with_segment) {
-    manual_seed(2);
-    Tensor x = randn({33, 20000}).set_requires_grad(true);
-    const Tensor w = randn({20000, 1});
+  if (kernels::num_threads() < 2) return;
+  const Product product = [](const Tensor& x, const Tensor& w) {
     Tensor y;
-    {
-      std::unique_ptr<Segment> segment;
-      if (with_segment) segment = std::make_unique<Segment>("s", SegmentOptions{.spare_last = false});
 #pragma omp parallel num_threads(2)
 #pragma omp master
-      y = matmul(x, w);
-      y = sin(tanh(y * 0.01));
-    }
-    sum(square(std::move(y))).backward();
-    return bits_of(x.grad());
+    y = matmul(x, w);
+    return y;
   };
-  CHECK(run(true) == run(false));
+  const Numbers n{2, 2, 2, 2, 2};
+  CHECK(gradient(n, {kWhole}, product) == gradient(n, {}, product));
 }
 
 TEST_CASE("a replay that cannot have the threads of the forward is an error", "[segment][threads]") {

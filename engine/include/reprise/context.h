@@ -15,8 +15,8 @@ namespace reprise {
 class Adviser {
  public:
   virtual ~Adviser() = default;
-  /// A line for the error, or nothing; `bytes` were asked of `pool` for a device of that kind.
-  virtual std::string advice(std::size_t bytes, const Pool& pool, DeviceKind kind) const = 0;
+  /// A line for the error, or nothing; `pool`, of a device of that kind, had no room.
+  virtual std::string advice(const Pool& pool, DeviceKind kind) const = 0;
 };
 
 namespace detail {
